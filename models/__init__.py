@@ -1,0 +1,1 @@
+"""What can be run: families, catalogue, file headers, errors and paths."""

@@ -1,0 +1,129 @@
+"""Re-executes a thought from its text alone: every step is computed again, every copy and every verdict is held against it.
+
+It shares no code with the digit programs that wrote the text.
+"""
+
+from __future__ import annotations
+
+import re
+
+_STEP = re.compile(r"^(1?\d)([+-])(\d)([+-]1)?=(\d+),(\d+)$")
+_TIMES = re.compile(r"^(\d)\*(\d)(?:\+(\d))?=(\d+),(\d+)$")
+_SHARE = re.compile(r"^(\d+)/(\d)=(\d)r(\d),(\d+)$")
+_PAIR = re.compile(r"^(\d)([<>=])(\d)$")
+_PROGRAM = re.compile(r"^(\d+)([-+*/?])(\d+):(.*)$")
+_AGREE = re.compile(r"^([\dr]+)~([\dr]+) (ok|no|合う|違う)$")
+
+
+def faults(thought: str) -> list[str]:
+    """The lines of a thought that do not hold, in order; empty for a sound thought. A thought that repairs a planted slip
+    has its slipped line among the faults and nothing after it."""
+    return [line for line in thought.splitlines() if not _holds(line)]
+
+
+def _holds(line: str) -> bool:
+    agree = _AGREE.match(line)
+    if agree:
+        return (agree[1] == agree[2]) == (agree[3] in ("ok", "合う"))
+    program = _PROGRAM.match(line)
+    if not program:
+        return True
+    left, sign, right, body = program.groups()
+    if sign == "?":
+        return _comparison(left, right, body)
+    final = ""
+    if sign in "-/":
+        body, _, final = body.rpartition("=")
+    steps = body.split(";")
+    sound = {"+": _sum, "-": _difference, "*": _product, "/": _quotient}[sign](left, right, steps)
+    a, b = int(left), int(right)
+    last = steps[-1].rsplit(",", 1)[-1]
+    whole = {
+        "+": lambda: last == str(a + b).zfill(len(last)),
+        "-": lambda: final == str(a - b),
+        "*": lambda: int(last) == a * b,
+        "/": lambda: b != 0 and final == f"{a // b}r{a % b}",
+    }[sign]()
+    return sound and whole
+
+
+def _sum(left: str, right: str, steps: list[str]) -> bool:
+    carry, accumulated = 0, ""
+    if not len(left) == len(right) == len(steps):
+        return False
+    for index, step in enumerate(steps):
+        found = _STEP.match(step)
+        x, y = left[-1 - index], right[-1 - index]
+        if not found or found[2] != "+" or (found[1], found[3]) != (x, y) or bool(found[4]) != bool(carry):
+            return False
+        total = int(x) + int(y) + carry
+        carry = total // 10
+        accumulated = (str(total) if index == len(left) - 1 else str(total % 10)) + accumulated
+        if found[5] != str(total) or found[6] != accumulated:
+            return False
+    return True
+
+
+def _difference(left: str, right: str, steps: list[str]) -> bool:
+    borrow, accumulated = 0, ""
+    if not len(left) == len(right) == len(steps):
+        return False
+    for index, step in enumerate(steps):
+        found = _STEP.match(step)
+        x, y = int(left[-1 - index]), int(right[-1 - index])
+        digit = (x - y - borrow) % 10
+        lacks = x < y + borrow
+        accumulated = str(digit) + accumulated
+        if not found or found[2] != "-" or bool(found[4]) != bool(borrow):
+            return False
+        if (int(found[1]), int(found[3])) != (x + 10 * lacks, y) or (int(found[5]), found[6]) != (digit, accumulated):
+            return False
+        borrow = int(lacks)
+    return True
+
+
+def _product(left: str, right: str, steps: list[str]) -> bool:
+    carry, accumulated = 0, ""
+    if len(left) != len(steps):
+        return False
+    for index, step in enumerate(steps):
+        found = _TIMES.match(step)
+        x = left[-1 - index]
+        if not found or (found[1], found[2]) != (x, right) or int(found[3] or 0) != carry:
+            return False
+        total = int(x) * int(right) + carry
+        carry = total // 10
+        accumulated = (str(total) if index == len(left) - 1 else str(total % 10)) + accumulated
+        if (int(found[4]), found[5]) != (total, accumulated):
+            return False
+    return True
+
+
+def _quotient(left: str, right: str, steps: list[str]) -> bool:
+    rest, accumulated, divisor = 0, "", int(right)
+    if len(left) != len(steps) or divisor == 0:
+        return False
+    for digit, step in zip(left, steps, strict=True):
+        found = _SHARE.match(step)
+        chunk = rest * 10 + int(digit)
+        accumulated += str(chunk // divisor)
+        rest = chunk % divisor
+        if not found or (int(found[1]), found[2]) != (chunk, right):
+            return False
+        if (int(found[3]), int(found[4]), found[5]) != (chunk // divisor, rest, accumulated):
+            return False
+    return True
+
+
+def _comparison(left: str, right: str, body: str) -> bool:
+    pairs = body.split(",")
+    if len(left) != len(right) or len(pairs) > len(left):
+        return False
+    for index, pair in enumerate(pairs):
+        found = _PAIR.match(pair)
+        x, y = left[index], right[index]
+        if not found or (found[1], found[3]) != (x, y) or found[2] != ("=" if x == y else "<" if x < y else ">"):
+            return False
+        if found[2] != "=":
+            return index == len(pairs) - 1
+    return len(pairs) == len(left)

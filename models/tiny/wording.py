@@ -1,0 +1,156 @@
+"""Questions in words: patterns with alternations, filled with a problem's operands.
+
+Pattern syntax: `{slot}`, `(a|b|)` alternations that nest; double spaces are folded. The patterns are data, in `wordings/`.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from models.tiny.problem import Language, Problem
+
+WORDINGS = Path(__file__).parent / "wordings"
+_FILES: Mapping[Language, str] = {"en": "english.toml", "ja": "japanese.toml"}
+_WIDE = str.maketrans("0123456789", "０１２３４５６７８９")
+Tree = tuple["str | tuple[Tree, ...]", ...]  # a sequence of texts and of alternations
+
+
+@lru_cache(maxsize=None)
+def _parse(pattern: str) -> Tree:
+    def sequence(start: int, closing: str) -> tuple[Tree, int]:
+        parts: list[str | tuple[Tree, ...]] = []
+        text = ""
+        while start < len(pattern) and pattern[start] not in closing:
+            if pattern[start] == "(":
+                choices: list[Tree] = []
+                while True:
+                    choice, start = sequence(start + 1, "|)")
+                    choices.append(choice)
+                    if start >= len(pattern):
+                        raise ValueError(f"unclosed alternation in {pattern!r}")
+                    if pattern[start] == ")":
+                        break
+                parts += [text, tuple(choices)]
+                text = ""
+            else:
+                text += pattern[start]
+            start += 1
+        return (*parts, text), start
+
+    return sequence(0, "")[0]
+
+
+def _choose(tree: Tree, rng: random.Random) -> str:
+    return "".join(part if isinstance(part, str) else _choose(rng.choice(part), rng) for part in tree)
+
+
+def expand(pattern: str, rng: random.Random) -> str:
+    """One text of the pattern, slots still open."""
+    return re.sub(r"[ \u3000]{2,}", " ", _choose(_parse(pattern), rng)).strip()
+
+
+@dataclass(frozen=True)
+class Wordings:
+    """The patterns of one language: by skill, for stock by sentence, and what may stand around a question."""
+
+    language: Language
+    skills: Mapping[str, Sequence[str]]
+    stock: Mapping[str, Sequence[str]]
+    common: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def load(cls, path: Path, language: Language) -> Wordings:
+        """Read a wordings file. Raises ValueError where a key is not a list of patterns."""
+        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        stock, common = table.pop("stock"), table.pop("common", {})
+        return cls(language, table, stock, common)
+
+    def ask(
+        self, problem: Problem, rng: random.Random, *, plain: bool = False, first: bool = False
+    ) -> tuple[str, Problem]:
+        """The question's text, and the problem as the text tells it (its item may be the wording's own). `plain`: without
+        anything around the question; `first`: in the skill's first pattern."""
+        if problem.skill == "stock":
+            text = self._stock(problem, rng)
+        else:
+            patterns = self.skills[problem.skill]
+            text = expand(patterns[0] if first else rng.choice(patterns), rng)
+        if problem.skill in ("production", "machines") and "{item}" not in text:
+            problem = replace(problem, values={**problem.values, "item": "parts" if self.language == "en" else "部品"})
+        text = text.format_map(self._slots(problem, rng, plain))
+        return (text if plain else self._surround(text, rng)), problem
+
+    def _stock(self, problem: Problem, rng: random.Random) -> str:
+        kinds = [kind for kind, _ in problem.events]
+        amounts = [n for _, n in problem.events]
+        whole = "whole_" + "_".join(kinds)
+        if whole in self.stock and rng.random() < 0.3:
+            return expand(rng.choice(self.stock[whole]), rng).replace("{n1}", str(amounts[0])).replace("{n2}", str(amounts[1]))
+        sentences = [expand(rng.choice(self.stock["start"]), rng)]
+        for kind, n in problem.events:
+            sentences.append(expand(rng.choice(self.stock[kind]), rng).replace("{n}", str(n)))
+        sentences.append(expand(rng.choice(self.stock["ask"]), rng))
+        if rng.random() < 0.06:
+            sentences.insert(0, sentences.pop())
+        return ("" if self.language == "ja" else " ").join(sentences)
+
+    def _slots(self, problem: Problem, rng: random.Random, plain: bool) -> dict[str, str]:
+        comma = not plain and self.language == "en" and rng.random() < 0.05
+        wide = not plain and self.language == "ja" and rng.random() < 0.04
+        short = not plain and rng.random() < 0.06
+        slots: dict[str, str] = {}
+        for name, value in problem.values.items():
+            if isinstance(value, tuple):
+                continue
+            text = f"{value:,}" if comma and isinstance(value, int) else str(value)
+            if problem.skill == "tolerance" and isinstance(value, int):
+                text = f"{value // 100}.{value % 100:02d}"
+                text = text[:-1] if short and text.endswith("0") and not text.endswith("00") else text
+            slots[name] = text.translate(_WIDE) if wide else text
+        return slots
+
+    def _surround(self, text: str, rng: random.Random) -> str:
+        space = "" if self.language == "ja" else " "
+        if rng.random() < 0.10 and self.common.get("distractors"):
+            extra = expand(rng.choice(self.common["distractors"]), rng)
+            text = f"{extra}{space}{text}" if rng.random() < 0.8 else f"{text}{space}{extra}"
+        if rng.random() < 0.10 and self.common.get("openings"):
+            text = f"{expand(rng.choice(self.common['openings']), rng)}{space}{text}"
+        if rng.random() < 0.08 and self.common.get("closings"):
+            text = f"{text}{space}{expand(rng.choice(self.common['closings']), rng)}"
+        if self.language == "en" and rng.random() < 0.06:
+            text = text.lower() if "weekday" not in text and rng.random() < 0.5 else text[:1].lower() + text[1:]
+        if rng.random() < 0.04:
+            text = text.rstrip("?？。.")
+        return text
+
+
+class Refusals:
+    """Questions outside the skills, from patterns and lists of fillers."""
+
+    def __init__(self, path: Path = WORDINGS / "refusals.toml") -> None:
+        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        self._patterns: dict[Language, list[str]] = {"en": table["english"]["patterns"], "ja": table["japanese"]["patterns"]}
+        self._fill: dict[Language, dict[str, list[str]]] = {"en": table["english"]["fill"], "ja": table["japanese"]["fill"]}
+
+    def ask(self, language: Language, rng: random.Random) -> str:
+        """One question that no skill answers."""
+        text = expand(rng.choice(self._patterns[language]), rng)
+        text = re.sub(r"\{(\w+)\}", lambda slot: rng.choice(self._fill[language][slot[1]]), text)
+        if language == "en" and rng.random() < 0.1:
+            text = text.lower()
+        if rng.random() < 0.05:
+            text = text.rstrip("?？。.")
+        return text or "?"
+
+
+def training_wordings() -> dict[Language, Wordings]:
+    """The patterns the model is trained on."""
+    return {language: Wordings.load(WORDINGS / name, language) for language, name in _FILES.items()}
