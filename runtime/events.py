@@ -1,0 +1,68 @@
+"""What happens while a question is answered, as plain values. `branch` tells parallel thoughts apart (0: the only one)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from models.errors import KangaeError
+from runtime.reply import Reply
+
+CloseReason = Literal["natural", "soft", "probe", "loop", "budget", "deadline", "user", "off"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Prompt tokens decoded so far, of how many; `cached` came from the prefix cache."""
+
+    done: int
+    total: int
+    cached: int = 0
+    branch: int = 0
+
+
+@dataclass(frozen=True)
+class ThinkingDelta:
+    """More of the thought. `tokens` is the count of sampled thinking tokens so far in this turn."""
+
+    text: str
+    tokens: int
+    forced: bool = False
+    branch: int = 0
+
+
+@dataclass(frozen=True)
+class Closed:
+    """The thought ended, and why."""
+
+    reason: CloseReason
+    tokens: int
+    branch: int = 0
+
+
+@dataclass(frozen=True)
+class AnswerDelta:
+    """More of the answer."""
+
+    text: str
+    tokens: int
+    branch: int = 0
+
+
+@dataclass(frozen=True)
+class Done:
+    """The reply is complete (or was cancelled, or failed: see `reply.finish`)."""
+
+    reply: Reply
+    branch: int = 0
+
+
+@dataclass(frozen=True)
+class Failed:
+    """In `respond_many`: this request cannot be met, and why. It has no reply."""
+
+    error: KangaeError
+    branch: int = 0
+
+
+Event = Progress | ThinkingDelta | Closed | AnswerDelta | Done | Failed

@@ -1,0 +1,94 @@
+"""What comes back: thought, answer, why the thinking ended, what it cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Finish = Literal["stop", "length", "cancelled", "error"]
+
+
+@dataclass(frozen=True)
+class ModelLabel:
+    """Which model answered: catalogue or file name, file, quantization, backend."""
+
+    name: str
+    file: str
+    quant: str
+    backend: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Token counts. `thinking_tokens` are sampled inside thoughts, tags excluded; `forced_tokens` were put in by force."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    thinking_tokens: int = 0
+    forced_tokens: int = 0
+    probe_tokens: int = 0
+    answer_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds from the request's start (load from the process's), and tokens per second."""
+
+    load_s: float = 0.0
+    prefill_s: float = 0.0
+    first_thinking_s: float = 0.0
+    first_answer_s: float = 0.0
+    total_s: float = 0.0
+    prefill_tps: float = 0.0
+    decode_tps: float = 0.0
+
+
+@dataclass(frozen=True)
+class SpentBudget:
+    """The limits that were in force. `overshoot_tokens` = max(0, thinking tokens - budget)."""
+
+    tokens: int | None = None
+    seconds: float | None = None
+    effort: str | None = None
+    answer_reserve: int = 0
+    overshoot_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One verifier's verdict."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A whole reply; `as_json` is the contract of `kangae ask --json`."""
+
+    id: str
+    question: str
+    model: ModelLabel
+    thinking: str
+    answer: str
+    close: str
+    finish: Finish
+    usage: Usage
+    budget: SpentBudget
+    timings: Timings
+    checks: tuple[Check, ...] = field(default=())
+    flags: tuple[str, ...] = field(default=())
+    expected: str | None = None
+    correct: bool | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON object; `checks`, `flags`, `expected`, `correct` stand only where they apply."""
+        record = asdict(self)
+        for name in ("checks", "flags"):
+            if not record[name]:
+                del record[name]
+        for name in ("expected", "correct"):
+            if record[name] is None:
+                del record[name]
+        return record
