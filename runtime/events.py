@@ -1,4 +1,5 @@
-"""What happens while a question is answered, as plain values. `branch` tells parallel thoughts apart (0: the only one)."""
+"""What happens while a question is answered, as plain values. `branch` tells parallel thoughts apart (0: the only
+one)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every front end knows: a responder takes a request and gives events; a live control steers the turn under way."""
+"""What every front end knows: a responder takes a request and gives events; a control steers the turn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from runtime.request import Request
 
 
 class Control:
-    """Steers one turn from any thread: `answer_now` closes the thought, `cancel` ends the turn and keeps what was produced."""
+    """Steers one turn from any thread: `answer_now` closes the thought, `cancel` ends the turn and keeps what was
+    produced."""
 
     def __init__(self) -> None:
         self._answer_now = threading.Event()
@@ -50,7 +51,8 @@ class Control:
             callback()
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Call `callback` in the steering thread after each first `answer_now` or `cancel`; at once if one came before."""
+        """Call `callback` in the steering thread after each first `answer_now` or `cancel`; at once if one came
+        before."""
         with self._lock:
             self._listeners.append(callback)
             steered = self._answer_now.is_set() or self._cancelled.is_set()
@@ -81,7 +83,8 @@ class Responder(Protocol):
     context: int
 
     def respond(self, request: Request, control: Control | None = None) -> Iterator[Event]:
-        """Events of one turn; the last one is `Done`. Raises `KangaeError` before the first event if the request cannot be met."""
+        """Events of one turn; the last one is `Done`. Raises `KangaeError` before the first event if the request
+        cannot be met."""
 
     def respond_many(self, requests: Sequence[Request], control: Control | None = None) -> Iterator[Event]:
         """Events of many turns, decoded together; `event.branch` is the request's index. A request that cannot be met

@@ -37,7 +37,8 @@ class Vocabulary(Protocol):
     """Control and user-defined ids: what a user's text must never become."""
 
     def tokenize(self, text: str, *, markers: bool) -> list[int]:
-        """Ids of `text`; with `markers` False no id of `marker_ids` may come out unless the vocabulary has no other way."""
+        """Ids of `text`; with `markers` False no id of `marker_ids` may come out unless the vocabulary has no other
+        way."""
 
     def piece(self, token: int) -> bytes:
         """The bytes that `token` stands for; a marker's own spelling for a marker."""
@@ -48,7 +49,8 @@ class Vocabulary(Protocol):
 
 @dataclass(frozen=True)
 class Slice:
-    """Consecutive tokens of one sequence to decode: `ids[i]` stands at `position + i`. Logits only of the last, if wanted."""
+    """Consecutive tokens of one sequence to decode: `ids[i]` stands at `position + i`. Logits only of the last, if
+    wanted."""
 
     sequence: int
     position: int
@@ -57,7 +59,7 @@ class Slice:
 
 
 class Aborted(Exception):
-    """A decode was interrupted by `abort()`. The sequences of the batch must be rewound to their last known position."""
+    """A decode was interrupted by `abort()`. The batch must be rewound to its last known positions."""
 
 
 class Backend(Protocol):
@@ -78,8 +80,9 @@ class Backend(Protocol):
         """Text to ids and back."""
 
     def decode(self, batch: Sequence[Slice]) -> list[int | None]:
-        """Decode all slices (together at most `self.batch` tokens) in one go. Returns for each slice the row of its logits, valid
-        until the next decode, or None. Raises `Aborted`, or `models.errors.CannotMeetError` when the cache is full."""
+        """Decode all slices (together at most `self.batch` tokens) in one go. Returns for each slice the row of its
+        logits, valid until the next decode, or None. Raises `Aborted`, or `models.errors.CannotMeetError` when the
+        cache is full."""
 
     def new_sampler(self, sampling: Sampling) -> Any:
         """A sampler with a state of its own; freed with the backend or by `free_sampler`."""

@@ -1,0 +1,76 @@
+# Everything starts here, from a bare clone. `make help` lists it.
+
+PYTHON ?= python3
+PYTHON_WAS := $(origin PYTHON)
+GPU ?=
+EXTRAS ?=
+MODEL ?= kangae-tiny
+OUT ?= out
+RUN ?= $(OUT)/train-tiny$(if $(SMOKE),-smoke)
+MINUTES ?= 180
+BIN := .venv/bin
+export QUESTION := $(value Q)
+
+# Makes .venv or brings it up to date; done in a moment where nothing changed.
+environment = @command -v $(PYTHON) >/dev/null || { echo "kangae: $(PYTHON) was not found; install Python 3.11 or newer, or name one: make run PYTHON=/path/to/python3" >&2; exit 1; }; \
+	$(PYTHON) scripts/environment.py $(if $(filter file,$(PYTHON_WAS)),--search) --gpu "$(GPU)" --extras "$(1)$(if $(EXTRAS),$(if $(1),$(comma))$(EXTRAS))"
+comma := ,
+
+.PHONY: help run ask test test-train check format train-tiny quantize bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  GPU=cuda|vulkan|metal|cpu  how llama.cpp is built (kept until another is named)"
+	@echo "  PYTHON=...                 the interpreter of the environment (3.11 or newer)"
+	@echo "  EXTRAS=serve,onnx,...      extras of pyproject.toml to install as well"
+
+run: ## install what is missing and open the terminal interface
+	$(call environment,)
+	@$(BIN)/kangae
+
+ask: ## one reply: make ask Q="What is 47 * 8?" [ARGS="--budget 64"]
+	@test -n "$$QUESTION" || { echo 'kangae: no question was given; try: make ask Q="What is 47 * 8?"' >&2; exit 2; }
+	$(call environment,)
+	@$(BIN)/kangae ask $(ARGS) -- "$$QUESTION"
+
+test: ## the tests that need neither torch nor a GPU nor a network [ARGS="tests/runtime -x"]
+	$(call environment,dev)
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-train: ## the trainer's tests (installs torch)
+	$(call environment,dev$(comma)train)
+	@$(BIN)/python -m pytest -m train $(ARGS)
+
+check: ## format, lint, strict types, import contracts, documents against the code
+	$(call environment,dev)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/python -m mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q tests/test_imports.py tests/test_docs.py
+
+format: ## lay the code out as `make check` wants it
+	$(call environment,dev)
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+train-tiny: ## train the small model, export it, quantize it; goes on where it stopped [MINUTES=180] [SMOKE=1] [RUN=folder]
+	$(call environment,train)
+	@$(BIN)/python -m models.tiny.train "$(RUN)" $(if $(SMOKE),--smoke,--minutes $(MINUTES)) \
+		$$(test -f "$(RUN)/checkpoint.pt" && echo --resume) $(ARGS)
+	@$(BIN)/python -m models.tiny.export "$(RUN)" --folder "$(RUN)/huggingface" --gguf "$(RUN)/kangae-tiny-F16.gguf"
+	@$(BIN)/kangae quantize "$(RUN)/kangae-tiny-F16.gguf" $(if $(SMOKE),--to gguf:Q8_0,--table) --output "$(RUN)/" --force
+
+quantize: ## the shipped model in every usual form: bytes, bits per weight, accuracy [MODEL=...] [OUT=out]
+	$(call environment,)
+	@$(BIN)/kangae quantize "$(MODEL)" --table --output "$(OUT)" $(ARGS)
+
+bench: ## speed and accuracy by thinking budget on this machine [MODEL=...]
+	$(call environment,)
+	@$(BIN)/kangae bench speed -m "$(MODEL)"
+	@$(BIN)/kangae bench budget -m "$(MODEL)" $(ARGS)
+
+clean: ## remove the environment and caches (models in out/ and the kept llama.cpp builds stay)
+	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@find models runtime quantize edge tui scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

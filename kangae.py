@@ -1,0 +1,204 @@
+"""The `kangae` command: a short root that loads each folder's own `cli.py` only when one of its commands is called."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import importlib.util
+import os
+import sys
+import time
+from typing import Any, NoReturn
+
+from models.errors import InternalError, KangaeError, UsageError, WriteError
+
+_STARTED = time.perf_counter()
+
+_COMMANDS = {
+    "chat": "tui.cli",
+    "ask": "runtime.cli",
+    "serve": "edge.cli",
+    "models": "models.cli",
+    "quantize": "quantize.cli",
+    "calibrate": "quantize.cli",
+    "bench": "runtime.cli",
+    "sessions": "runtime.cli",
+    "doctor": "runtime.cli",
+    "edge": "edge.cli",
+    "config": "runtime.cli",
+}
+"""In which module a command is. A folder that is not installed, or has not that command, is told as such."""
+_UNWRITABLE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EFBIG)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells wrong usage as other errors are told; takes no shortened flags, whose sense later ones could change."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message[:1].upper()}{message[1:]}; see `{self.prog} --help`.")
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of one command, or (None) of all. Raises UsageError for a command that this installation lacks."""
+    parser = _Parser(prog="kangae", description="Small reasoning models on your own machine, under your control.")
+    parser.epilog = "Without a command: the terminal app, as `kangae chat`."
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    for module in dict.fromkeys(_COMMANDS.values()) if command is None else (_COMMANDS[command],):
+        if importlib.util.find_spec(module) is not None:
+            options = _bench_options() if module == "runtime.cli" and command in (None, "bench") else {}
+            importlib.import_module(module).add_commands(subparsers, **options)
+    if command is not None and command not in subparsers.choices:
+        raise UsageError(f"This installation has no `{command}`; see `kangae --help` for what it has.")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code. No traceback reaches the user."""
+    words = sys.argv[1:] if arguments is None else arguments
+    _prepare_streams()
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+        return code
+    except KangaeError as error:
+        return _tell(error, words)
+    except KeyboardInterrupt:
+        return _tell(None, words)
+    except BrokenPipeError:
+        _silence_stdout()
+        return 1
+    except OSError as error:
+        if error.errno in _UNWRITABLE:
+            fault = f"The output could not be written ({error.strerror}); free space or write elsewhere."
+            return _tell(WriteError(fault), words)
+        return _tell(_report(error, words), words)
+    except Exception as error:
+        return _tell(_report(error, words), words)
+
+
+def _run(words: list[str]) -> int:
+    words = words or ["chat"]
+    command = words[0] if words[0] in _COMMANDS else None
+    if command is None and not words[0].startswith("-"):
+        raise UsageError(f"There is no command {words[0]!r};{_near(words[0])} see `kangae --help`.")
+    try:
+        parsed = build_parser(command).parse_args(words)
+    except SystemExit as end:  # --help and --version
+        return end.code if isinstance(end.code, int) else 0
+    if not hasattr(parsed, "run"):
+        raise UsageError("Name a command; see `kangae --help`.")
+    parsed.started = _STARTED
+    return int(parsed.run(parsed))
+
+
+def _bench_options() -> dict[str, Any]:
+    """`quantize` adds a benchmark of its own to those of `runtime`, which may not know it."""
+    if importlib.util.find_spec("quantize.cli") is None:
+        return {}
+    extend = getattr(importlib.import_module("quantize.cli"), "add_bench_commands", None)
+    return {} if extend is None else {"bench_extensions": (extend,)}
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"kangae {_version()}")
+        parser.exit()
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("kangae")
+    except metadata.PackageNotFoundError:
+        return "(run from its sources)"
+
+
+def _near(word: str) -> str:
+    import difflib
+
+    found = difflib.get_close_matches(word, _COMMANDS, n=1)
+    return f" did you mean `{found[0]}`?" if found else ""
+
+
+def _prepare_streams() -> None:
+    """A stream that was closed becomes one that swallows; signs that a terminal's encoding lacks become "?"."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+
+
+def _tell(error: KangaeError | None, words: list[str]) -> int:
+    """Print an error (None: Ctrl-C) and return its exit code. What was printed before it comes first."""
+    from runtime.plain_text import json_line, strip_controls
+
+    as_json = "--json" in words
+    try:
+        sys.stdout.flush()
+        if error is not None and as_json:
+            print(json_line(error.as_json()), flush=True)
+    except OSError:
+        _silence_stdout()
+    try:
+        if error is None:
+            print("Interrupted.", file=sys.stderr, flush=True)
+        elif not as_json:
+            print(strip_controls(f"{error.title}: {error.detail}"), file=sys.stderr, flush=True)
+    except OSError:
+        pass  # neither stream can be written: the exit code remains
+    return 130 if error is None else error.exit_code
+
+
+def _silence_stdout() -> None:
+    """Nobody reads on, or nothing can be written: what is left in the buffer must not fail again at the end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, sys.stdout.fileno())
+    except (OSError, ValueError):
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
+    finally:
+        os.close(nowhere)
+
+
+def _report(error: BaseException, words: list[str]) -> InternalError:
+    """Write what happened to a file in the state directory: the command and its flags, not what they were given."""
+    import platform
+    import traceback
+
+    from models.locations import state_folder
+
+    command = words[0] if words and words[0] in _COMMANDS else "kangae"
+    flags = [word.partition("=")[0] for word in words[1:] if word.startswith("--")]
+    lines = [
+        f"kangae {_version()}, Python {platform.python_version()}, {platform.platform()}",
+        " ".join(["command:", command, *flags]),
+        "",
+        *traceback.format_exception(error),
+    ]
+    told = f"{type(error).__name__} in `{command}`"
+    try:
+        folder = state_folder() / "reports"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="utf-8", errors="replace") as file:
+            file.write("\n".join(lines))
+    except (OSError, KangaeError) as fault:
+        return InternalError(f"{told}; the report could not be written ({fault}).")
+    return InternalError(f"{told}. The report is {path}; please send it with what you did.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

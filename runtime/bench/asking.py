@@ -1,0 +1,109 @@
+"""Putting many problems to one model, for benchmarks: batched, and with several seeds where tokens are drawn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from models.errors import InternalError
+from runtime import opening
+from runtime.events import Done, Failed
+from runtime.matching import is_correct
+from runtime.problems import Problem
+from runtime.reply import Reply
+from runtime.request import Budget, Message, Request, Sampling
+from runtime.responder import Responder
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One reply to one problem, judged."""
+
+    problem: Problem
+    reply: Reply
+    correct: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """All outcomes under one budget, problem by problem in each seed, and the wall time of the whole, in seconds."""
+
+    outcomes: tuple[Outcome, ...]
+    seconds: float
+
+
+class Asking:
+    """An open model and how it is asked. Used as a context it closes the model."""
+
+    def __init__(
+        self,
+        responder: Responder,
+        *,
+        sampling: Mapping[bool, Sampling | None],
+        seeds: int = 1,
+        system: str = "",
+        max_answer: int | None = None,
+    ) -> None:
+        self.responder = responder
+        self._sampling = sampling
+        self._seeds = seeds
+        self._system = system
+        self._max_answer = max_answer
+
+    def __enter__(self) -> Asking:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.responder.close()
+
+    def ask(
+        self, problems: Sequence[Problem], budget: int | None, thoughts: Sequence[tuple[str, bool]] | None = None
+    ) -> Run:
+        """Put all problems under a budget (thinking tokens; None: unlimited). `thoughts`: for each the thought to go on
+        from, and whether it is closed. A request that cannot be met raises its error: a benchmark has no holes."""
+        samplings = self._samplings(thinking=budget != 0)
+        requests: list[Request] = []
+        for sampling in samplings:
+            for index, problem in enumerate(problems):
+                messages = (Message("system", self._system),) if self._system else ()
+                request = Request(
+                    (*messages, Message("user", problem.question)),
+                    Budget(tokens=budget, answer_reserve=self._max_answer),
+                    sampling,
+                    problem.id,
+                )
+                if thoughts is not None:
+                    request = replace(request, thinking=thoughts[index][0], thinking_closed=thoughts[index][1])
+                requests.append(request)
+        replies: dict[int, Reply] = {}
+        start = time.perf_counter()
+        for event in self.responder.respond_many(requests):
+            if isinstance(event, Failed):
+                raise event.error
+            if isinstance(event, Done):
+                if event.reply.finish in ("error", "cancelled"):
+                    raise _broken_off(event.reply)
+                replies[event.branch] = event.reply
+        seconds = time.perf_counter() - start
+        asked = [problem for _ in samplings for problem in problems]
+        outcomes = [_judge(problem, replies[index]) for index, problem in enumerate(asked)]
+        return Run(tuple(outcomes), seconds)
+
+    def _samplings(self, *, thinking: bool) -> list[Sampling | None]:
+        """One for each seed; a greedy model gives the same reply to every seed, so it is asked once."""
+        given = self._sampling[thinking]
+        drawn = given if given is not None else opening.default_sampling(self.responder, thinking=thinking)
+        if drawn.temperature == 0 or self._seeds == 1:
+            return [given]
+        return [replace(drawn, seed=drawn.seed + number) for number in range(self._seeds)]
+
+
+def _judge(problem: Problem, reply: Reply) -> Outcome:
+    return Outcome(problem, reply, is_correct(reply.answer, problem.expected or "", problem.check))
+
+
+def _broken_off(reply: Reply) -> BaseException:
+    if reply.finish == "cancelled":
+        return KeyboardInterrupt()
+    return InternalError(f"The reply to {reply.id} failed: {', '.join(reply.flags) or 'no reason was given'}.")

@@ -1,0 +1,205 @@
+"""Accuracy and cost at each thinking budget: what a token of thought buys.
+
+Measures after DEER (arXiv 2504.15895) and s1 (arXiv 2501.19393): accuracy with a bootstrap interval over problems,
+generated tokens and seconds for each correct answer, and what a bound costs answers that were right without it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, get_args
+
+from models.family import Family
+from runtime import opening
+from runtime.bench.asking import Asking, Outcome, Run
+from runtime.events import CloseReason
+from runtime.plain_text import strip_controls, table
+from runtime.problems import Problem
+
+_RESAMPLES: Final = 2000
+_HESITATION = re.compile(r"(?i)\b(?:wait|hmm+|alternatively|let me (?:check|think|re\w+))\b|待って|うーん|いや、")
+_HESITATIONS: Final = 2
+_LEAK_START: Final = 800  # signs, about 200 tokens
+
+
+def compare_budgets(
+    asking: Asking,
+    problems: Sequence[Problem],
+    budgets: Sequence[int | None],
+    *,
+    by: Sequence[str] = (),
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """The object of `bench budget`: `{"rows": [...]}`, with `by` also `"groups": {field: {value: [...]}}`.
+
+    The unlimited budget is run first if it is among them: `lost_correct` compares with it (null without it).
+    """
+    runs: dict[int | None, Run] = {}
+    for budget in sorted(budgets, key=lambda one: one is not None):
+        if progress is not None:
+            progress(f"budget {show_budget(budget)}: {len(problems)} problems")
+        runs[budget] = asking.ask(problems, budget)
+    family = opening.responder_family(asking.responder)
+    free = runs[None].outcomes if None in runs else None
+    rows = []
+    for budget in budgets:
+        run = runs[budget]
+        row = measure(run.outcomes, budget, family, free)
+        correct = sum(one.correct for one in run.outcomes)
+        row["seconds_per_correct"] = round(run.seconds / correct, 4) if correct else None
+        row["seconds"] = round(run.seconds, 3)
+        rows.append(_in_order(row))
+    found: dict[str, Any] = {"model": asking.responder.facts.name, "quant": asking.responder.facts.quant, "rows": rows}
+    if by:
+        found["groups"] = {field: _groups(field, runs, budgets, family) for field in by}
+    return found
+
+
+def measure(
+    outcomes: Sequence[Outcome], budget: int | None, family: Family, free: Sequence[Outcome] | None
+) -> dict[str, Any]:
+    """What outcomes under one budget say, without the wall time.
+
+    `tokens_per_correct`: all generated tokens (thoughts, trial answers, answers) for each right answer; null: none.
+    `completion`: share with an answer that ended by itself. `leaks`: replies with a tag, or an answer that thinks on.
+    `lost_correct`: of the problems answered right in `free` (outcomes without a bound), the share that is wrong here.
+    """
+    right = [one.correct for one in outcomes]
+    usages = [one.reply.usage for one in outcomes]
+    spent = sum(usage.thinking_tokens + usage.probe_tokens + usage.answer_tokens for usage in usages)
+    closes = Counter(one.reply.close for one in outcomes)
+    complete = sum(one.reply.finish == "stop" and bool(one.reply.answer.strip()) for one in outcomes)
+    return {
+        "method": "message" if family.closing_message.strip() else "cut",
+        "budget": budget,
+        "n": len(outcomes),
+        "accuracy": round(sum(right) / len(right), 4),
+        "ci": bootstrap_interval(outcomes),
+        "tokens_per_correct": round(spent / sum(right), 2) if any(right) else None,
+        "overshoot_max": max(one.reply.budget.overshoot_tokens for one in outcomes),
+        "completion": round(complete / len(outcomes), 4),
+        "leaks": sum(leaks(one.reply.thinking, one.reply.answer, family) for one in outcomes),
+        "lost_correct": _lost(outcomes, free),
+        "closes": {
+            name: closes[name] for name in get_args(CloseReason) if closes[name] or name in ("natural", "budget")
+        },
+        "thinking_tokens": round(sum(usage.thinking_tokens for usage in usages) / len(usages), 2),
+    }
+
+
+def bootstrap_interval(outcomes: Sequence[Outcome]) -> list[float]:
+    """The 95 % percentile interval of the accuracy, resampled over problems (their seeds stay together)."""
+    import numpy as np
+
+    marks: dict[int, list[bool]] = defaultdict(list)
+    for outcome in outcomes:
+        marks[id(outcome.problem)].append(outcome.correct)
+    means = np.array([sum(one) / len(one) for one in marks.values()])
+    draws = np.random.default_rng(0).integers(0, len(means), (_RESAMPLES, len(means)))
+    low, high = np.percentile(means[draws].mean(axis=1), (2.5, 97.5))
+    return [round(float(low), 4), round(float(high), 4)]
+
+
+def leaks(thinking: str, answer: str, family: Family) -> bool:
+    """Whether a tag came through, or the answer goes on thinking (more than two hesitations at its start)."""
+    tags = (*family.openers, *family.closers)
+    if any(tag in thinking or tag in answer for tag in tags):
+        return True
+    return len(_HESITATION.findall(answer[:_LEAK_START])) > _HESITATIONS
+
+
+def _lost(outcomes: Sequence[Outcome], free: Sequence[Outcome] | None) -> float | None:
+    if free is None:
+        return None
+    without: dict[int, list[bool]] = defaultdict(list)
+    for outcome in free:
+        without[id(outcome.problem)].append(outcome.correct)
+    # With several seeds a problem counts as right without a bound if most of its replies are.
+    known = [one for one in outcomes if sum(without[id(one.problem)]) * 2 > len(without[id(one.problem)])]
+    return round(sum(not one.correct for one in known) / len(known), 4) if known else 0.0
+
+
+def _groups(field: str, runs: dict[int | None, Run], budgets: Sequence[int | None], family: Family) -> dict[str, Any]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for value in group_values(field, (one.problem for one in runs[budgets[0]].outcomes)):
+        found[value] = []
+        for budget in budgets:
+            own = _of(field, value, runs[budget].outcomes)
+            free = _of(field, value, runs[None].outcomes) if None in runs else None
+            found[value].append(measure(own, budget, family, free))
+    return found
+
+
+def group_values(field: str, problems: Iterable[Problem]) -> list[str]:
+    """The values of a field, sorted; problems without it are "(none)"."""
+    return sorted({group_of(field, problem) for problem in problems})
+
+
+def group_of(field: str, problem: Problem) -> str:
+    """A problem's value of a field, as text."""
+    return str(problem.fields.get(field, "(none)"))
+
+
+def _of(field: str, value: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return [one for one in outcomes if group_of(field, one.problem) == value]
+
+
+_ORDER: Final = (
+    "method", "budget", "n", "accuracy", "ci", "tokens_per_correct", "seconds_per_correct", "overshoot_max",
+    "completion", "leaks", "lost_correct", "closes", "thinking_tokens", "seconds",
+)  # fmt: skip
+
+
+def _in_order(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in _ORDER}
+
+
+def show_budget(budget: int | None) -> str:
+    """A budget as a person writes it."""
+    return "unlimited" if budget is None else "off" if budget == 0 else str(budget)
+
+
+def table_of(found: dict[str, Any]) -> str:
+    """The object as tables for a terminal."""
+    head = [
+        "BUDGET",
+        "METHOD",
+        "N",
+        "ACCURACY",
+        "95 %",
+        "TOK/CORRECT",
+        "S/CORRECT",
+        "THOUGHT",
+        "OVER",
+        "COMPLETE",
+        "LEAKS",
+        "LOST",
+        "CLOSES",
+    ]
+    rows = [head]
+    for row in found["rows"]:
+        low, high = row["ci"]
+        closes = " ".join(f"{name}:{count}" for name, count in row["closes"].items() if count)
+        rows.append(
+            [
+                show_budget(row["budget"]), row["method"], str(row["n"]), f"{row['accuracy']:.3f}",
+                f"{low:.3f}-{high:.3f}", _number(row["tokens_per_correct"], 1), _number(row["seconds_per_correct"], 3),
+                f"{row['thinking_tokens']:.1f}", str(row["overshoot_max"]), f"{row['completion']:.3f}",
+                str(row["leaks"]), _number(row["lost_correct"], 3), closes,
+            ]
+        )  # fmt: skip
+    parts = [table(rows, right=True)]
+    for field, groups in found.get("groups", {}).items():
+        budgets = [show_budget(row["budget"]) for row in found["rows"]]
+        lines = [[field.upper(), "N", *budgets]]
+        lines += [
+            [value, str(own[0]["n"]), *(f"{row['accuracy']:.3f}" for row in own)] for value, own in groups.items()
+        ]
+        parts.append(table(lines, right=True))
+    return strip_controls("\n\n".join(parts))
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

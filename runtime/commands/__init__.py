@@ -1,0 +1,1 @@
+"""The commands of `kangae`, one noun a file."""

@@ -1,0 +1,154 @@
+"""`kangae ask`: one reply, streamed; or, with `--file`, one to each line of a file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import uuid
+from typing import TYPE_CHECKING
+
+from models.errors import CannotMeetError, InternalError, KangaeError, ResourceError, UsageError
+from runtime.commands.options import (
+    add_budget_options,
+    add_model_options,
+    add_sampling_options,
+    check_minimum,
+    chosen,
+    make_sampling,
+    open_responder,
+    typed,
+)
+from runtime.settings import Settings, load_settings, parse_count
+
+if TYPE_CHECKING:
+    from runtime.reply import Reply
+    from runtime.request import Budget, Request, Sampling
+
+
+def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `ask`."""
+    parser = subparsers.add_parser(
+        "ask",
+        help="one reply",
+        description="Answer one question, or with --file many. The answer goes to stdout, the thinking to stderr.",
+    )
+    parser.add_argument(
+        "question", nargs="?", metavar="QUESTION | -", help="the question; `-` or nothing: read it from standard input"
+    )
+    parser.add_argument(
+        "--file", metavar="IN.jsonl", help='questions, one {"id","question"[,"expected"]} a line; replies in order'
+    )
+    parser.add_argument("--system", metavar="TEXT", help="what the model is told before the question")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, not a stream")
+    parser.add_argument("--no-store", action="store_true", help="do not keep the reply in the sessions")
+    parser.add_argument("--parallel", type=typed(parse_count), metavar="N", help="with --file: questions at once (8)")
+    add_model_options(parser)
+    add_budget_options(parser)
+    add_sampling_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
+    settings = load_settings()
+    budget = make_budget(arguments, settings)
+    system = chosen(arguments, settings, "system")
+    if arguments.file is not None:
+        if arguments.question is not None:
+            raise UsageError("A question and --file were given; give the one or the other.")
+        from runtime.commands.ask_file import answer_file
+
+        return answer_file(arguments, settings, budget, system)
+    return _answer_one(arguments, settings, budget, system, _question(arguments.question))
+
+
+def make_budget(arguments: argparse.Namespace, settings: Settings) -> Budget:
+    """The limits that the flags and settings name, checked."""
+    from runtime.request import Budget, Sampling
+
+    tokens, minimum = chosen(arguments, settings, "budget"), chosen(arguments, settings, "min_thinking")
+    check_minimum(minimum, tokens)
+    given = {name: chosen(arguments, settings, name) for name in ("temperature", "top_p", "top_k", "min_p")}
+    Sampling(**{name: value for name, value in given.items() if value is not None})  # told before a model is opened
+    return Budget(tokens=tokens, answer_reserve=chosen(arguments, settings, "max_answer"), minimum=minimum)
+
+
+def make_request(question: str, system: str, budget: Budget, sampling: Sampling | None, identity: str) -> Request:
+    """A request of one question."""
+    from runtime.request import Message, Request
+
+    messages = (Message("system", system),) if system else ()
+    return Request((*messages, Message("user", question)), budget, sampling, identity)
+
+
+def error_of(reply: Reply) -> KangaeError:
+    """Why a turn failed after it had begun: the flag holds `title: detail`."""
+    told = next(iter(reply.flags), "The engine failed.")
+    for kind in (CannotMeetError, ResourceError):
+        if told.startswith(kind.title + ": "):
+            return kind(told.removeprefix(kind.title + ": "))
+    return InternalError(told)
+
+
+def _question(given: str | None) -> str:
+    if given is not None and given != "-":
+        text = given
+    elif given is None and sys.stdin is not None and sys.stdin.isatty():
+        raise UsageError(
+            'Give a question, as in `kangae ask "What is 47 * 8?"`, or `-` to type it and end with Ctrl-D.'
+        )
+    else:
+        try:
+            text = sys.stdin.buffer.read().decode("utf-8-sig") if sys.stdin is not None else ""
+        except UnicodeDecodeError as error:
+            raise UsageError(f"Standard input is no UTF-8 text ({error.reason} at byte {error.start}).") from error
+    if not text.strip():
+        raise UsageError("The question is empty; give some text.")
+    return text.strip()
+
+
+def _answer_one(arguments: argparse.Namespace, settings: Settings, budget: Budget, system: str, question: str) -> int:
+    from runtime.commands.interrupt import CancelOnInterrupt
+    from runtime.commands.stream import ReplyStream
+    from runtime.events import Done
+    from runtime.responder import Control
+
+    responder = open_responder(arguments, settings)
+    reply: Reply | None = None
+    stream = None if arguments.json else ReplyStream()
+    control = Control()
+    try:
+        sampling = make_sampling(arguments, settings, responder, thinking=not budget.off)
+        request = make_request(question, system, budget, sampling, uuid.uuid4().hex)
+        with CancelOnInterrupt(control):
+            try:
+                for event in responder.respond(request, control):
+                    if isinstance(event, Done):
+                        reply = event.reply
+                    elif stream is not None:
+                        stream.show(event)
+            finally:
+                if stream is not None:
+                    stream.end()
+            return _finish(arguments, settings, system, reply)
+    finally:
+        responder.close()
+
+
+def _finish(arguments: argparse.Namespace, settings: Settings, system: str, reply: Reply | None) -> int:
+    """Print and keep a whole reply; the answer is printed before the store is touched."""
+    from runtime.commands.keep import Keeper
+    from runtime.plain_text import json_line
+
+    if reply is None:
+        raise InternalError("The model ended without a reply.")
+    if reply.finish == "error":
+        raise error_of(reply)
+    if arguments.json:
+        sys.stdout.write(json_line(reply.as_json()) + "\n")
+    sys.stdout.flush()
+    keeper = Keeper(
+        settings, wanted=not arguments.no_store, title=reply.question, system=system, model=reply.model.name
+    )
+    keeper.keep([reply])
+    return 130 if reply.finish == "cancelled" else 0

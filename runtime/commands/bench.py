@@ -1,0 +1,233 @@
+"""`kangae bench`: speed, peers, budgets, thoughts to go on from. Other folders add their own to it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from models.errors import UsageError
+from runtime.commands.options import (
+    add_model_options,
+    add_sampling_options,
+    chosen,
+    make_sampling,
+    open_responder,
+    typed,
+)
+from runtime.settings import Settings, load_settings, parse_budget, parse_count
+
+if TYPE_CHECKING:
+    from runtime.bench.asking import Asking
+    from runtime.problems import Problem
+
+_BUDGETS = "off,16,32,64,128,unlimited"
+
+
+def add_commands(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+    """Register `bench`; returns its own sub-parsers, so that others may add to them."""
+    bench = subparsers.add_parser("bench", help="measure", description="Measure a model on this machine.")
+    commands = bench.add_subparsers(dest="bench_command", metavar="COMMAND", required=True)
+    _add_speed(commands)
+    _add_peers(commands)
+    _add_budget(commands)
+    _add_continue(commands)
+    return commands
+
+
+def _add_speed(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    speed = commands.add_parser("speed", help="tokens per second: prefill, decode, many at once")
+    speed.add_argument(
+        "-m", "--model", metavar="NAME|PATH", help="catalogue name, file or folder; default: kangae-tiny"
+    )
+    speed.add_argument(
+        "--depth", type=typed(parse_count), default=64, metavar="N", help="tokens in the cache before a decode (64)"
+    )
+    speed.add_argument("--batch", type=_counts, default=(4, 8, 16), metavar="N,N", help="sequences at once (4,8,16)")
+    speed.add_argument("--threads", type=typed(parse_count), metavar="N")
+    speed.add_argument("--json", action="store_true", help="print one JSON object")
+    speed.set_defaults(run=run_speed)
+
+
+def _add_peers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    peers = commands.add_parser("peers", help="the same beside llama.cpp's own tools")
+    peers.add_argument(
+        "-m", "--model", metavar="NAME|PATH", help="default: models of random weights in a 0.6B model's shape"
+    )
+    peers.add_argument("--pairs", type=typed(parse_count), default=10, metavar="N", help="runs of each, in turn (10)")
+    peers.add_argument("--threads", type=typed(parse_count), metavar="N")
+    peers.add_argument("--json", action="store_true", help="print one JSON object")
+    peers.set_defaults(run=run_peers)
+
+
+def _add_asking(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--problems", metavar="FILE", help='one {"id","question","expected"} a line')
+    parser.add_argument("--limit", type=typed(parse_count), metavar="N", help="only the first N problems")
+    parser.add_argument(
+        "--by", action="append", default=[], metavar="FIELD", help="also by a field of the problems (skill, language)"
+    )
+    parser.add_argument(
+        "--seeds", type=typed(parse_count), default=1, metavar="N", help="where tokens are drawn: N seeds each"
+    )
+    parser.add_argument("--parallel", type=typed(parse_count), metavar="N", help="problems at once (8)")
+    parser.add_argument("--max-answer", type=typed(parse_count), metavar="N", help="most answer tokens")
+    parser.add_argument("--system", metavar="TEXT", help="what the model is told before the question")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_model_options(parser)
+    add_sampling_options(parser)
+
+
+def _add_budget(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    budget = commands.add_parser("budget", help="accuracy and cost at each thinking budget")
+    budget.add_argument(
+        "--budgets", type=_budgets, default=_budgets(_BUDGETS), metavar="LIST", help=f"default: {_BUDGETS}"
+    )
+    _add_asking(budget)
+    budget.set_defaults(run=run_budget)
+
+
+def _add_continue(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    going_on = commands.add_parser("continue", help="go on from thoughts that are put in by force")
+    going_on.add_argument(
+        "--then", metavar="TEXT", help="think freely, put TEXT (\\n: a new line) behind the thought, go on"
+    )
+    going_on.add_argument(
+        "--budget", type=typed(parse_budget), default=argparse.SUPPRESS, metavar="N|unlimited", help="thinking tokens"
+    )
+    _add_asking(going_on)
+    going_on.set_defaults(run=run_continue)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(typed(parse_count)(part.strip()) for part in text.split(","))
+
+
+def _budgets(text: str) -> tuple[int | None, ...]:
+    found = [typed(parse_budget)(part.strip()) for part in text.split(",")]
+    return tuple(dict.fromkeys(found))
+
+
+def _progress() -> Callable[[str], None]:
+    """Says on stderr what is being done, if a terminal is there to show it."""
+    shown = sys.stderr is not None and sys.stderr.isatty()
+
+    def tell(line: str) -> None:
+        if shown:
+            print(line, file=sys.stderr, flush=True)
+
+    return tell
+
+
+def run_speed(arguments: argparse.Namespace) -> int:
+    """Measure the speed of one file."""
+    from runtime.bench import speed
+    from runtime.opening import find_runnable
+    from runtime.plain_text import json_line
+
+    settings = load_settings()
+    path = find_runnable(chosen(arguments, settings, "model")).path
+    threads = chosen(arguments, settings, "threads")
+    found = speed.measure(path, arguments.depth, arguments.batch, threads=threads, progress=_progress())
+    print(json_line(found) if arguments.json else _speed_table(found))
+    return 0
+
+
+def _speed_table(found: dict[str, Any]) -> str:
+    from runtime.plain_text import strip_controls, table
+
+    rows = [
+        ["MEASURE", "TOKENS/S"],
+        ["prefill", f"{found['prefill_tps']:.1f}"],
+        [f"decode at {found['depth']}", f"{found['decode_tps']:.1f}"],
+        *([f"{count} at once", f"{speed:.1f}"] for count, speed in found["batch"].items()),
+    ]
+    head = f"{found['model']} on {found['device']}; Python takes {found['python_overhead_mb']} MB"
+    return strip_controls(head) + "\n" + table(rows, right=True)
+
+
+def run_peers(arguments: argparse.Namespace) -> int:
+    """Measure beside the peers."""
+    from models.locations import cache_folder
+    from runtime.bench import peers
+    from runtime.opening import find_runnable
+    from runtime.plain_text import json_line, table
+
+    path = find_runnable(arguments.model).path if arguments.model else None
+    found: dict[str, Any] = peers.compare(
+        path, cache_folder() / "peers", pairs=arguments.pairs, threads=arguments.threads, progress=_progress()
+    )
+    if arguments.json:
+        print(json_line(found))
+        return 0
+    rows = [["PEER", "MEASURE", "MODEL", "OURS", "THEIRS", "RATIO", "FROM", "TO"]]
+    for row in found["rows"]:
+        numbers = [f"{row[name]:.2f}" for name in ("ours", "theirs")]
+        ratios = [f"{row[name]:.3f}" for name in ("ratio", "ratio_low", "ratio_high")]
+        rows.append([row["peer"], row["measure"], row["model"], *numbers, *ratios])
+    print(table(rows))
+    return 0
+
+
+def run_budget(arguments: argparse.Namespace) -> int:
+    """Measure accuracy and cost at each budget."""
+    from runtime.bench.budget import compare_budgets, table_of
+    from runtime.plain_text import json_line
+
+    settings = load_settings()
+    problems = _problems(arguments)
+    with _asking(arguments, settings, len(problems)) as asking:
+        found = compare_budgets(asking, problems, arguments.budgets, by=arguments.by, progress=_progress())
+    print(json_line(found) if arguments.json else table_of(found))
+    return 0
+
+
+def run_continue(arguments: argparse.Namespace) -> int:
+    """Measure what becomes of thoughts that were put in by force."""
+    from runtime.bench.continuation import continue_thoughts, think_again
+    from runtime.bench.continuation import table_of as show
+    from runtime.plain_text import json_line
+
+    settings = load_settings()
+    problems = _problems(arguments)
+    budget = chosen(arguments, settings, "budget")
+    if budget == 0:
+        raise UsageError("A thought to go on from and the budget off exclude each other; give --budget N or unlimited.")
+    with _asking(arguments, settings, len(problems)) as asking:
+        if arguments.then is None:
+            found = continue_thoughts(asking, problems, budget, by=arguments.by)
+        else:
+            text = arguments.then.replace("\\n", "\n").replace("\\t", "\t")
+            found = think_again(asking, problems, text, budget, by=arguments.by)
+    print(json_line(found) if arguments.json else show(found))
+    return 0
+
+
+def _problems(arguments: argparse.Namespace) -> list[Problem]:
+    from models.locations import shipped_model
+    from runtime.problems import require_problems
+
+    default = shipped_model().with_name("problems.jsonl")
+    if arguments.problems is None and not default.is_file():
+        raise UsageError(f"Name a file of problems with --problems; the one that ships ({default}) is not here.")
+    problems = require_problems(arguments.problems or str(default))[: arguments.limit]
+    for field in arguments.by:
+        if not any(field in problem.fields for problem in problems):
+            known = sorted({name for problem in problems for name in problem.fields})
+            raise UsageError(f"No problem has a field {field!r}; there are {', '.join(known)}.")
+    return problems
+
+
+def _asking(arguments: argparse.Namespace, settings: Settings, count: int) -> Asking:
+    from runtime.bench.asking import Asking
+
+    responder = open_responder(arguments, settings, sequences=min(count, chosen(arguments, settings, "parallel")))
+    return Asking(
+        responder,
+        sampling={flag: make_sampling(arguments, settings, responder, thinking=flag) for flag in (True, False)},
+        seeds=arguments.seeds,
+        system=chosen(arguments, settings, "system"),
+        max_answer=chosen(arguments, settings, "max_answer"),
+    )

@@ -1,0 +1,53 @@
+"""Ctrl-C ends a reply and keeps what was produced; a second one ends the program."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from types import FrameType
+
+from runtime.responder import Control
+
+
+class CancelOnInterrupt:
+    """Within it, Ctrl-C cancels `control`, at once even while the main thread is inside the C library.
+
+    Python runs a signal's handler only between two of its own instructions, which a long decode puts off. The
+    interpreter does write a byte into the wake-up socket at once; a thread that waits there cancels.
+    """
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._active = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> CancelOnInterrupt:
+        if self._active:
+            self._reader, self._writer = socket.socketpair()
+            self._writer.setblocking(False)
+            self._thread = threading.Thread(target=self._watch, daemon=True)
+            self._thread.start()
+            self._old_handler = signal.signal(signal.SIGINT, self._handle)
+            self._old_wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._active:
+            signal.set_wakeup_fd(self._old_wakeup)
+            signal.signal(signal.SIGINT, self._old_handler)
+            self._writer.close()
+            self._thread.join()
+            self._reader.close()
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        if self._told:
+            raise KeyboardInterrupt
+        self._told = True
+        self._control.cancel()
+
+    _told = False
+
+    def _watch(self) -> None:
+        while received := self._reader.recv(64):
+            if signal.SIGINT in received:
+                self._control.cancel()

@@ -1,0 +1,115 @@
+"""Flags that several commands share, and what they make of a person's wishes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from models.errors import UsageError
+from runtime.settings import Settings, parse_budget, parse_count, parse_number, parse_seed, parse_whole
+
+if TYPE_CHECKING:
+    from runtime.request import Sampling
+    from runtime.responder import Responder
+
+
+def typed(parse: Callable[[object], Any]) -> Callable[[str], Any]:
+    """A parser of settings as an argparse type, so that its sentence reaches the user."""
+
+    def convert(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return convert
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Which model, and how it is opened."""
+    parser.add_argument(
+        "-m", "--model", metavar="NAME|PATH", help="catalogue name, file or folder; default: kangae-tiny"
+    )
+    parser.add_argument("--context", type=typed(parse_count), metavar="N", help="tokens of context")
+    parser.add_argument(
+        "--threads", type=typed(parse_count), metavar="N", help="CPU threads; default: the physical cores"
+    )
+    parser.add_argument(
+        "--gpu-layers", type=typed(parse_whole), metavar="N", help="layers on the GPU; default: all, where there is one"
+    )
+
+
+def add_sampling_options(parser: argparse.ArgumentParser) -> None:
+    """How tokens are drawn; what is not given is the model's own default."""
+    group = parser.add_argument_group("sampling (default: the model's own)")
+    group.add_argument("--temperature", type=typed(parse_number), metavar="T", help="0 is greedy")
+    group.add_argument("--top-p", type=typed(parse_number), metavar="P")
+    group.add_argument("--top-k", type=typed(parse_whole), metavar="K")
+    group.add_argument("--min-p", type=typed(parse_number), metavar="P")
+    group.add_argument("--seed", type=typed(parse_seed), metavar="N")
+
+
+def add_budget_options(parser: argparse.ArgumentParser) -> None:
+    """How long a thought and an answer may be."""
+    parser.add_argument(
+        "--budget",
+        type=typed(parse_budget),
+        default=argparse.SUPPRESS,
+        metavar="N|off|unlimited",
+        help="thinking tokens for the whole turn",
+    )
+    parser.add_argument("--min-thinking", type=typed(parse_whole), metavar="N", help="think at least so many tokens")
+    parser.add_argument("--max-answer", type=typed(parse_count), metavar="N", help="most answer tokens")
+
+
+def chosen(arguments: argparse.Namespace, settings: Settings, name: str) -> Any:
+    """The flag's value, else the setting's. A budget of None is a value (unlimited), so its flag has no default."""
+    if name == "budget":
+        return getattr(arguments, "budget", settings.budget)
+    value = getattr(arguments, name, None)
+    return getattr(settings, name) if value is None else value
+
+
+def open_responder(
+    arguments: argparse.Namespace, settings: Settings, *, sequences: int = 1, name: str | None = None
+) -> Responder:
+    """Open the model that is meant, in this process."""
+    from runtime import opening
+
+    return opening.open_model(
+        name or chosen(arguments, settings, "model"),
+        context=chosen(arguments, settings, "context"),
+        sequences=sequences,
+        threads=chosen(arguments, settings, "threads"),
+        gpu_layers=chosen(arguments, settings, "gpu_layers"),
+        started=getattr(arguments, "started", None),
+    )
+
+
+def make_sampling(
+    arguments: argparse.Namespace, settings: Settings, responder: Responder, *, thinking: bool
+) -> Sampling | None:
+    """The model's defaults with what the user gave; None if nothing was given."""
+    from runtime.request import Sampling
+
+    given = {name: chosen(arguments, settings, name) for name in ("temperature", "top_p", "top_k", "min_p", "seed")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
+        return None
+    check = Sampling(**given)  # values out of range are told before the model's defaults hide them
+    from dataclasses import replace
+
+    from runtime import opening
+
+    return replace(
+        opening.default_sampling(responder, thinking=thinking), **{name: getattr(check, name) for name in given}
+    )
+
+
+def check_minimum(minimum: int, budget: int | None) -> None:
+    """A least thought longer than the budget cannot be."""
+    if budget is not None and minimum > budget:
+        raise UsageError(
+            f"--min-thinking {minimum} is more than the budget of {budget} tokens; raise the one or lower the other."
+        )

@@ -1,0 +1,170 @@
+"""`kangae sessions`: the conversations that were kept."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from models.errors import WriteError
+from runtime.commands.options import typed
+from runtime.settings import parse_count
+
+if TYPE_CHECKING:
+    from runtime.store import Conversation, Store, StoredReply
+
+
+def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `sessions` and its sub-commands."""
+    sessions = subparsers.add_parser("sessions", help="kept conversations", description="Conversations that were kept.")
+    commands = sessions.add_subparsers(dest="sessions_command", metavar="COMMAND", required=True)
+    listing = commands.add_parser("list", help="the newest first")
+    listing.add_argument("-n", "--limit", type=typed(parse_count), default=20, metavar="N", help="so many (20)")
+    listing.add_argument("--all", action="store_true", help="all of them")
+    listing.set_defaults(run=run_list)
+    show = commands.add_parser("show", help="one conversation")
+    show.add_argument("id", metavar="ID", help="its id, or the beginning of it")
+    show.add_argument("--thinking", action="store_true", help="with the thoughts")
+    show.set_defaults(run=run_show)
+    search = commands.add_parser("search", help="where a text stands, thoughts included")
+    search.add_argument("text", metavar="TEXT")
+    search.add_argument("-n", "--limit", type=typed(parse_count), default=50, metavar="N", help="so many (50)")
+    search.set_defaults(run=run_search)
+    export = commands.add_parser("export", help="one conversation, or all, as JSON lines or Markdown")
+    export.add_argument("id", metavar="ID", nargs="?", help="its id; nothing: all of them")
+    export.add_argument("--format", choices=("jsonl", "markdown"), default="jsonl")
+    export.add_argument("-o", "--output", metavar="FILE", help="a file in place of stdout")
+    export.set_defaults(run=run_export)
+    remove = commands.add_parser("remove", help="forget conversations")
+    remove.add_argument("ids", metavar="ID", nargs="+", help="their ids")
+    remove.set_defaults(run=run_remove)
+    for parser in (listing, show, search, export, remove):
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _open() -> Store:
+    from runtime.store import Store
+
+    store = Store.open_for_reading()
+    if not store.writable:
+        print(f"{store.path} cannot be written; it is only read.", file=sys.stderr)
+    return store
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """Print the conversations."""
+    from runtime.plain_text import json_line, shorten, table
+
+    with _open() as store:
+        found = store.conversations(-1 if arguments.all else arguments.limit)
+    if arguments.json:
+        print(json_line({"sessions": [one.as_json() for one in found]}))
+    elif not found:
+        print("No session is kept yet.")
+    else:
+        rows = [
+            [one.id, _when(one.updated), str(one.replies), shorten(one.model, 24), shorten(one.title, 60)]
+            for one in found
+        ]
+        print(table([["ID", "LAST REPLY", "REPLIES", "MODEL", "TITLE"], *rows]))
+    return 0
+
+
+def run_show(arguments: argparse.Namespace) -> int:
+    """Print one conversation."""
+    from runtime.plain_text import json_line, strip_controls
+
+    with _open() as store:
+        conversation = store.conversation(arguments.id)
+        replies = store.replies(conversation.id)
+    if arguments.json:
+        print(json_line({**conversation.as_json(), "replies": [reply.record for reply in replies]}))
+    else:
+        print(strip_controls(_markdown(conversation, replies, thinking=arguments.thinking)), end="")
+    return 0
+
+
+def run_search(arguments: argparse.Namespace) -> int:
+    """Print where a text stands. Exit 0 also where it stands nowhere."""
+    from runtime.plain_text import json_line, one_line
+
+    with _open() as store:
+        hits = store.search(arguments.text, limit=arguments.limit)
+    if arguments.json:
+        print(json_line({"hits": [dict(vars(hit)) for hit in hits]}))
+    elif not hits:
+        print("Nothing was found.")
+    else:
+        for hit in hits:
+            print(one_line(f"{hit.conversation}  {_when(hit.created)}  {hit.place}: {hit.excerpt}"))
+    return 0
+
+
+def run_export(arguments: argparse.Namespace) -> int:
+    """Write conversations: JSON lines, one conversation each, or Markdown."""
+    from runtime.plain_text import json_line, strip_controls
+
+    with _open() as store:
+        chosen = store.conversations() if arguments.id is None else [store.conversation(arguments.id)]
+        pairs = [(one, store.replies(one.id)) for one in reversed(chosen)]
+    if arguments.format == "markdown" and not arguments.json:
+        text = "\n".join(strip_controls(_markdown(one, replies, thinking=True)) for one, replies in pairs)
+    else:
+        text = "".join(
+            json_line({**one.as_json(), "replies": [reply.record for reply in replies]}) + "\n"
+            for one, replies in pairs
+        )
+    if arguments.output is None:
+        sys.stdout.write(text)
+        return 0
+    try:
+        with open(arguments.output, "w", encoding="utf-8") as file:
+            file.write(text)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise WriteError(f"{arguments.output} cannot be written ({reason}); name another file.") from error
+    return 0
+
+
+def run_remove(arguments: argparse.Namespace) -> int:
+    """Forget conversations; all ids are checked before the first is forgotten."""
+    from runtime.plain_text import json_line
+    from runtime.store import Store
+
+    with Store.open() as store:
+        found = [store.conversation(identity) for identity in arguments.ids]
+        for one in found:
+            store.remove(one.id)
+    if arguments.json:
+        print(json_line({"removed": [one.id for one in found]}))
+    else:
+        print("\n".join(f"Removed {one.id}." for one in found))
+    return 0
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _markdown(conversation: Conversation, replies: list[StoredReply], *, thinking: bool) -> str:
+    from runtime.plain_text import one_line
+
+    lines = [
+        f"# {one_line(conversation.title)}",
+        "",
+        f"{conversation.id} · {conversation.model} · {_when(conversation.created)}",
+        "",
+    ]
+    if conversation.system:
+        lines += [f"System: {conversation.system}", ""]
+    for reply in replies:
+        record = reply.record
+        usage = record["usage"]
+        lines += [f"**{record['question']}**", ""]
+        if thinking and record["thinking"]:
+            lines += [*("> " + line for line in record["thinking"].split("\n")), ""]
+        lines += [record["answer"] or "(no answer)", ""]
+        cost = f"{usage['thinking_tokens']} thinking tokens ({record['close']}), {usage['answer_tokens']} answer tokens"
+        lines += [f"{cost}, {record['timings']['total_s']:.1f} s, {record['finish']}", ""]
+    return "\n".join(lines)

@@ -1,0 +1,73 @@
+"""A reply on the terminal while it is made: the thought dim on stderr, the answer on stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+from runtime.events import AnswerDelta, Closed, Event, ThinkingDelta
+from runtime.plain_text import strip_controls
+
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+
+
+class ReplyStream:
+    """Prints events as they come. A stderr that cannot be written loses the thought, never the answer."""
+
+    def __init__(self, out: TextIO | None = None, thoughts: TextIO | None = None) -> None:
+        self._out = sys.stdout if out is None else out
+        self._thoughts: TextIO | None = sys.stderr if thoughts is None else thoughts
+        self._dim = _shows_dim(self._thoughts)
+        self._thinking_end = ""
+        self._answer_end = ""
+
+    def show(self, event: Event) -> None:
+        """Print what the event brings, at once."""
+        if isinstance(event, ThinkingDelta):
+            self._think(strip_controls(event.text))
+        elif isinstance(event, Closed):
+            self._end_thought()
+        elif isinstance(event, AnswerDelta):
+            self._end_thought()
+            self._answer(strip_controls(event.text))
+
+    def end(self) -> None:
+        """Close the line under way, also after an interruption."""
+        self._end_thought()
+        if self._answer_end and self._answer_end != "\n":
+            self._answer("\n")
+
+    def _answer(self, text: str) -> None:
+        if not self._answer_end:
+            text = text.lstrip()
+        if text:
+            self._out.write(text)
+            self._out.flush()
+            self._answer_end = text[-1]
+
+    def _think(self, text: str) -> None:
+        if text:
+            self._write((_DIM if self._dim else "") + text + (_PLAIN if self._dim else ""))
+            self._thinking_end = text[-1]
+
+    def _end_thought(self) -> None:
+        if self._thinking_end:
+            self._write("" if self._thinking_end == "\n" else "\n")
+            self._thinking_end = ""
+
+    def _write(self, text: str) -> None:
+        if self._thoughts is None or not text:
+            return
+        try:
+            self._thoughts.write(text)
+            self._thoughts.flush()
+        except (OSError, ValueError):
+            self._thoughts = None
+
+
+def _shows_dim(stream: TextIO | None) -> bool:
+    """Only a terminal that knows escape codes, of a person who wants them."""
+    if stream is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()

@@ -1,0 +1,37 @@
+"""Whether an answer is the expected one."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final, Literal, get_args
+
+from models.errors import MissingPackageError, UsageError
+
+Check = Literal["text", "math"]
+CHECKS: Final[tuple[str, ...]] = get_args(Check)
+
+
+def folded(text: str) -> str:
+    """`text` trimmed, in one case, runs of spaces folded to one."""
+    return " ".join(text.split()).casefold()
+
+
+def is_correct(answer: str, expected: str, check: str = "text") -> bool:
+    """Compare after trimming, folding case and runs of spaces; with `math` also as mathematics (math-verify)."""
+    if check not in CHECKS:
+        raise UsageError(f"The check {check!r} is not known; there are {', '.join(CHECKS)}.")
+    if folded(answer) == folded(expected):
+        return True
+    return check == "math" and _same_mathematics(answer, expected)
+
+
+def _same_mathematics(answer: str, expected: str) -> bool:
+    try:
+        math_verify = importlib.import_module("math_verify")
+    except ImportError as error:
+        raise MissingPackageError(
+            'Problems with "check": "math" need the package math-verify; install it with `pip install math-verify` '
+            "(the extra `math`)."
+        ) from error
+    gold, found = (math_verify.parse(text, parsing_timeout=None) for text in (expected, answer))
+    return bool(math_verify.verify(gold, found, timeout_seconds=None))

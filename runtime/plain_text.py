@@ -1,0 +1,51 @@
+"""Text fit for a terminal and for lines of JSON: what a model or a file says may never steer either."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+_CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def strip_controls(text: str) -> str:
+    """`text` without the controls C0 (but newline and tab), DEL and C1.
+
+    Sign by sign: an escape sequence that is split over two pieces of text loses its first sign all the same, and with
+    it its power; the rest stays as plain text.
+    """
+    return text.translate(_CONTROLS)
+
+
+def one_line(text: str) -> str:
+    """`text` on one line: controls taken out, runs of blanks and line ends folded to a space."""
+    return " ".join(strip_controls(text).split())
+
+
+def shorten(text: str, width: int) -> str:
+    """`text` on one line of at most `width` signs."""
+    line = one_line(text)
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def json_line(value: Any) -> str:
+    """`value` as JSON on one line. Controls, what some readers take for a line's end, and lone surrogates are escaped;
+    a number that is not finite cannot be written and raises ValueError."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
+def table(rows: Sequence[Sequence[str]], *, right: bool = False) -> str:
+    """Rows as aligned columns; the first row is the heading. `right`: all columns but the first to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if right and column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

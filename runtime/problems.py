@@ -1,0 +1,119 @@
+"""Problem files: one JSON object a line, `{"id", "question"[, "expected", ...]}`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from models.errors import KangaeError, UsageError
+from runtime.matching import CHECKS
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One line. `expected` None: nothing to compare with. `thinking` is a thought to go on from (`closed`: only the
+    answer is wanted); `fields` holds the whole object, for grouping."""
+
+    id: str
+    question: str
+    expected: str | None = None
+    check: str = "text"
+    thinking: str = ""
+    closed: bool = False
+    fields: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line that is no problem, with the id that it gave, if any."""
+
+    id: str
+    error: KangaeError
+
+
+def parse_problem(line: str, number: int) -> Problem:
+    """The problem on a line; raises UsageError that names the line."""
+    where = f"Line {number}"
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        reason = (
+            error.msg if isinstance(error, json.JSONDecodeError) else "it is nested too deep or holds too long a number"
+        )
+        raise UsageError(f'{where} is not JSON ({reason}); give one {{"id", "question"}} object a line.') from error
+    if not isinstance(value, dict):
+        raise UsageError(f'{where} is no object; give one {{"id", "question"}} object a line.')
+    question = value.get("question")
+    if not isinstance(question, str) or not question.strip():
+        raise UsageError(f'{where} has no "question"; give it as text.')
+    expected = value.get("expected")
+    if expected is not None and (isinstance(expected, bool) or not isinstance(expected, str | int | float)):
+        raise UsageError(f'{where}: "expected" is neither text nor a number.')
+    check, thinking, closed = value.get("check", "text"), value.get("thinking", ""), value.get("closed", False)
+    if check not in CHECKS:
+        raise UsageError(f'{where}: "check" is {check!r}; there are {", ".join(CHECKS)}.')
+    if not isinstance(thinking, str) or not isinstance(closed, bool):
+        raise UsageError(f'{where}: "thinking" must be text and "closed" true or false.')
+    return Problem(
+        id=_id(value, str(number)),
+        question=question,
+        expected=None if expected is None else str(expected),
+        check=check,
+        thinking=thinking,
+        closed=closed,
+        fields=MappingProxyType(value),
+    )
+
+
+def _id(value: object, default: str) -> str:
+    given = value.get("id") if isinstance(value, dict) else None
+    return str(given) if isinstance(given, str | int) and not isinstance(given, bool) and given != "" else default
+
+
+def _given_id(line: str) -> str:
+    try:
+        return _id(json.loads(line), "")
+    except (ValueError, RecursionError):
+        return ""
+
+
+def read_lines(source: str) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, with their numbers from 1; `-` is standard input. What is no UTF-8 becomes U+FFFD."""
+    try:
+        data = sys.stdin.buffer.read() if source == "-" else Path(source).expanduser().read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UsageError(f"The file {source} cannot be read ({reason}); check its name and permissions.") from error
+    for number, line in enumerate(data.decode("utf-8-sig", "replace").split("\n"), start=1):
+        if line.strip():
+            yield number, line
+
+
+def read_problems(source: str) -> list[Problem | BadLine]:
+    """All lines of a file in order, the bad ones among them. Raises UsageError if it cannot be read or holds none."""
+    found: list[Problem | BadLine] = []
+    for number, line in read_lines(source):
+        try:
+            found.append(parse_problem(line, number))
+        except KangaeError as error:
+            found.append(BadLine(_given_id(line), error))
+    if not found:
+        raise UsageError(f'The file {source} is empty; give one {{"id", "question"}} object a line.')
+    return found
+
+
+def require_problems(source: str, *, expected: bool = True) -> list[Problem]:
+    """The problems of a file whose lines must all be good, as a benchmark's must; raises UsageError at a bad one."""
+    problems = []
+    for found in read_problems(source):
+        if isinstance(found, BadLine):
+            raise found.error
+        if expected and found.expected is None:
+            raise UsageError(f'The problem {found.id} has no "expected"; a benchmark needs the right answer.')
+        problems.append(found)
+    return problems

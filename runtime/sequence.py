@@ -1,0 +1,76 @@
+"""One sequence of the engine: its ids, how many of them stand in the cache, and who steers it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Ids
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from runtime.reply import Finish
+from runtime.request import Sampling
+
+
+@dataclass(frozen=True)
+class Move:
+    """What happens to a sequence before its next draw: take back `retract` ids, then put in `force`, or end."""
+
+    retract: int = 0
+    force: tuple[int, ...] = ()
+    finish: Finish | None = None
+
+
+STAY = Move()
+
+
+class Steer(Protocol):
+    """Who watches one sequence: sees every id, may force, take back, refuse and end. The engine itself knows ids
+    alone."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the sequence should end at once."""
+
+    def progress(self, done: int, total: int, cached: int) -> None:
+        """So many ids of the prompt stand in the cache, `cached` of them from before."""
+
+    def before_draw(self) -> Move:
+        """Asked with logits at hand; `STAY`: draw."""
+
+    def permits(self, token: int) -> bool:
+        """Whether a drawn token may stand; if not, the next most likely one that may is taken."""
+
+    def drawn(self, token: int) -> Move:
+        """A token was taken: it is the sequence's last id, not yet decoded."""
+
+    def ended(self, finish: Finish, error: Exception | None) -> None:
+        """The sequence is over."""
+
+
+@dataclass(eq=False)
+class Sequence:
+    """A prompt and what follows it. `history` holds all ids, of which the first `decoded` stand in the cache of
+    `slot`."""
+
+    prompt: Ids[int]
+    sampling: Sampling
+    steer: Steer
+    history: list[int] = field(init=False)
+    decoded: int = 0
+    prefilled: int = 0
+    """How many leading ids are prompt or were forced before the first draw: progress is told until they are decoded."""
+    cached: int = 0
+    slot: int | None = None
+    order: int = 0
+    sampler: Any = None
+    started: bool = False
+    """Whether a token was drawn."""
+    finish: Finish | None = None
+
+    def __post_init__(self) -> None:
+        self.history = list(self.prompt)
+        self.prefilled = len(self.history)
+
+    @property
+    def pending(self) -> int:
+        """Ids that wait to be decoded: the rest of the prompt, forced ones, or the last one drawn."""
+        return len(self.history) - self.decoded

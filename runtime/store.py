@@ -1,0 +1,377 @@
+"""Conversations, replies, decisions and flags in one SQLite file, shared by all front ends. Thoughts are kept apart."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from models.errors import UsageError, WriteError
+from models.locations import state_folder
+from runtime.reply import Reply
+
+_FILE = "kangae.sqlite3"
+_BUSY_SECONDS = 5.0
+
+_MIGRATIONS: Final[tuple[str, ...]] = (
+    """
+    CREATE TABLE conversation (
+        id TEXT PRIMARY KEY, title TEXT NOT NULL, system TEXT NOT NULL DEFAULT '', model TEXT NOT NULL DEFAULT '',
+        created REAL NOT NULL, updated REAL NOT NULL
+    );
+    CREATE TABLE reply (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        conversation TEXT NOT NULL REFERENCES conversation(id) ON DELETE CASCADE,
+        parent INTEGER REFERENCES reply(number) ON DELETE SET NULL,
+        created REAL NOT NULL, question TEXT NOT NULL, answer TEXT NOT NULL, record TEXT NOT NULL
+    );
+    CREATE INDEX reply_conversation ON reply(conversation, number);
+    CREATE TABLE thought (
+        reply INTEGER PRIMARY KEY REFERENCES reply(number) ON DELETE CASCADE, created REAL NOT NULL, text TEXT NOT NULL
+    );
+    CREATE TABLE flag (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, reply INTEGER NOT NULL REFERENCES reply(number) ON DELETE CASCADE,
+        created REAL NOT NULL, reason TEXT NOT NULL
+    );
+    CREATE TABLE decision (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, flag INTEGER NOT NULL REFERENCES flag(number) ON DELETE CASCADE,
+        created REAL NOT NULL, person TEXT NOT NULL, verdict TEXT NOT NULL, note TEXT NOT NULL DEFAULT ''
+    );
+    CREATE INDEX flag_reply ON flag(reply);
+    CREATE INDEX decision_flag ON decision(flag);
+    """,
+)
+"""Step n leads from schema n to n + 1; a step that was shipped is never changed."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One conversation. `created` and `updated` are seconds since 1970; `replies` counts them."""
+
+    id: str
+    title: str
+    system: str
+    model: str
+    created: float
+    updated: float
+    replies: int
+
+    def as_json(self) -> dict[str, Any]:
+        """What `kangae sessions list --json` says of it."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class StoredReply:
+    """A reply as it was given; `record` is its JSON object (`Reply.as_json`), its thought empty once forgotten."""
+
+    number: int
+    conversation: str
+    parent: int | None
+    created: float
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """Where a searched text stands: in the question, the answer or the thought of a reply."""
+
+    conversation: str
+    title: str
+    reply: int
+    created: float
+    place: str
+    excerpt: str
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A doubt about a reply that a person should settle; `verdict` is the last decision on it, None while open."""
+
+    number: int
+    reply: int
+    created: float
+    reason: str
+    verdict: str | None
+
+
+def store_path() -> Path:
+    """The store's file in the state directory; it need not be there."""
+    return state_folder() / _FILE
+
+
+class Store:
+    """An open store. Each call is one transaction that is on disk when it returns; use it from one thread."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, *, writable: bool = True) -> None:
+        self._connection = connection
+        self.path = path
+        self.writable = writable
+
+    @classmethod
+    def open(cls, path: Path | None = None) -> Store:
+        """Open the store, made or brought up to date as needed. Raises WriteError where it cannot be written."""
+        path = store_path() if path is None else path
+        connection = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not path.exists():
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            _migrate(connection, path)
+            return cls(connection, path)
+        except (sqlite3.Error, OSError) as error:
+            if connection is not None:
+                connection.close()
+            raise _cannot_write(path, error) from error
+
+    @classmethod
+    def open_for_reading(cls, path: Path | None = None) -> Store:
+        """Like `open`; where a store is there that cannot be written, it is opened to be read alone."""
+        path = store_path() if path is None else path
+        try:
+            return cls.open(path)
+        except WriteError:
+            for options in ("mode=ro", "mode=ro&immutable=1"):
+                try:
+                    connection = sqlite3.connect(
+                        f"{path.absolute().as_uri()}?{options}", uri=True, timeout=_BUSY_SECONDS
+                    )
+                    if connection.execute("PRAGMA user_version").fetchone()[0] == len(_MIGRATIONS):
+                        connection.execute("SELECT count(*) FROM reply").fetchone()
+                        return cls(connection, path, writable=False)
+                    connection.close()
+                except (sqlite3.Error, OSError):
+                    continue
+            raise
+
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        self._connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # conversations
+
+    def new_conversation(self, title: str, *, system: str = "", model: str = "") -> str:
+        """Begin a conversation; returns its id."""
+        now = time.time()
+        while True:
+            identity = secrets.token_hex(4)
+            with self._change() as change:
+                done = change.execute(
+                    "INSERT OR IGNORE INTO conversation VALUES (?, ?, ?, ?, ?, ?)",
+                    (identity, _clean(title), _clean(system), _clean(model), now, now),
+                )
+                if done.rowcount:
+                    return identity
+
+    def conversations(self, limit: int = -1) -> list[Conversation]:
+        """The newest first; a negative limit: all."""
+        return [
+            Conversation(*row)
+            for row in self._query(_CONVERSATIONS + " ORDER BY updated DESC, c.rowid DESC LIMIT ?", (limit,))
+        ]
+
+    def conversation(self, identity: str) -> Conversation:
+        """The one whose id begins with `identity`; raises UsageError if none or several do."""
+        pattern = _escaped(identity.strip().lower()) + "%"
+        found = (
+            self._query(_CONVERSATIONS + " WHERE c.id LIKE ? ESCAPE '\\' ORDER BY c.id LIMIT 9", (pattern,))
+            if identity.strip()
+            else []
+        )
+        if len(found) != 1:
+            fault = (
+                f"begins the ids of several: {', '.join(row[0] for row in found)}" if found else "is no session's id"
+            )
+            raise UsageError(f"{identity!r} {fault}; see `kangae sessions list`.")
+        return Conversation(*found[0])
+
+    def remove(self, conversation: str) -> None:
+        """Forget a conversation with all its replies, also in the file's free pages."""
+        with self._change() as change:
+            change.execute("PRAGMA secure_delete = ON")
+            change.execute("DELETE FROM conversation WHERE id = ?", (conversation,))
+
+    # replies
+
+    def add_reply(self, conversation: str, reply: Reply, *, parent: int | None = None) -> int:
+        """Keep a reply with its thought and flags; returns its number."""
+        now = time.time()
+        record = reply.as_json()
+        thinking = record.pop("thinking")
+        with self._change() as change:
+            number = change.execute(
+                "INSERT INTO reply (conversation, parent, created, question, answer, record) VALUES (?, ?, ?, ?, ?, ?)",
+                (conversation, parent, now, _clean(reply.question), _clean(reply.answer), json.dumps(record)),
+            ).lastrowid
+            if number is None:
+                raise sqlite3.DatabaseError("the reply got no number")
+            if thinking:
+                change.execute("INSERT INTO thought VALUES (?, ?, ?)", (number, now, _clean(thinking)))
+            rows = [(number, now, _clean(reason)) for reason in reply.flags]
+            change.executemany("INSERT INTO flag (reply, created, reason) VALUES (?, ?, ?)", rows)
+            change.execute("UPDATE conversation SET updated = ? WHERE id = ?", (now, conversation))
+        return number
+
+    def replies(self, conversation: str) -> list[StoredReply]:
+        """Replies of a conversation, the first first."""
+        found = self._query(
+            "SELECT r.number, r.conversation, r.parent, r.created, r.record, coalesce(t.text, '') FROM reply r "
+            "LEFT JOIN thought t ON t.reply = r.number WHERE r.conversation = ? ORDER BY r.number",
+            (conversation,),
+        )
+        return [
+            StoredReply(number, own, parent, created, _with_thought(record, thought))
+            for number, own, parent, created, record, thought in found
+        ]
+
+    def forget_thoughts(self, older_than_days: float) -> int:
+        """Forget the thoughts of old replies; the replies stay. Returns how many."""
+        with self._change() as change:
+            change.execute("PRAGMA secure_delete = ON")
+            return change.execute(
+                "DELETE FROM thought WHERE created < ?", (time.time() - older_than_days * 86400,)
+            ).rowcount
+
+    def search(self, text: str, *, limit: int = 50) -> list[Hit]:
+        """Where `text` stands, in any case (of Latin letters), the newest first."""
+        if not text.strip():
+            raise UsageError("The text to search for is empty.")
+        pattern = f"%{_escaped(text)}%"
+        found = self._query(
+            "SELECT c.id, c.title, r.number, r.created, r.question, r.answer, coalesce(t.text, '') FROM reply r "
+            "JOIN conversation c ON c.id = r.conversation LEFT JOIN thought t ON t.reply = r.number "
+            "WHERE r.question LIKE ?1 ESCAPE '\\' OR r.answer LIKE ?1 ESCAPE '\\' OR t.text LIKE ?1 ESCAPE '\\' "
+            "ORDER BY r.number DESC LIMIT ?2",
+            (pattern, limit),
+        )
+        hits = []
+        for identity, title, number, created, *texts in found:
+            places = zip(("question", "answer", "thinking"), texts, strict=True)
+            place, where = next(((p, t) for p, t in places if text.lower() in t.lower()), ("question", texts[0]))
+            hits.append(Hit(identity, title, number, created, place, _excerpt(where, text)))
+        return hits
+
+    # flags and decisions
+
+    def flags(self, *, only_open: bool = True) -> list[Flag]:
+        """Flags, the oldest first, each with the last decision on it."""
+        found = self._query(
+            "SELECT f.number, f.reply, f.created, f.reason, "
+            "(SELECT verdict FROM decision WHERE flag = f.number ORDER BY number DESC LIMIT 1) AS verdict "
+            "FROM flag f ORDER BY f.number"
+        )
+        return [flag for flag in (Flag(*row) for row in found) if flag.verdict is None or not only_open]
+
+    def decide(self, flag: int, verdict: str, *, person: str, note: str = "") -> None:
+        """Keep a person's decision on a flag; earlier ones stay."""
+        if not self._query("SELECT 1 FROM flag WHERE number = ?", (flag,)):
+            raise UsageError(f"There is no flag {flag}.")
+        with self._change() as change:
+            change.execute(
+                "INSERT INTO decision (flag, created, person, verdict, note) VALUES (?, ?, ?, ?, ?)",
+                (flag, time.time(), _clean(person), _clean(verdict), _clean(note)),
+            )
+
+    # inside
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+        except (sqlite3.Error, OSError) as error:
+            raise _cannot_write(self.path, error) from error
+
+    def _query(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise WriteError(f"The sessions in {self.path} cannot be read ({error}).") from error
+
+
+_CONVERSATIONS = (
+    "SELECT c.id, c.title, c.system, c.model, c.created, c.updated, "
+    "(SELECT count(*) FROM reply WHERE conversation = c.id) FROM conversation c"
+)
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the schema up to date, step by step, each whole or not at all."""
+    while True:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            if version > len(_MIGRATIONS):
+                raise WriteError(
+                    f"{path} was written by a newer Kangae (schema {version}); update Kangae, or move the file away."
+                )
+            if version == len(_MIGRATIONS):
+                connection.execute("COMMIT")
+                return
+            for statement in _MIGRATIONS[version].split(";"):
+                if statement.strip():
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _cannot_write(path: Path, error: Exception) -> WriteError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if "not a database" in reason or "malformed" in reason:
+        return WriteError(f"The sessions in {path} are damaged ({reason}); move that file away and a new one is made.")
+    return WriteError(
+        f"The sessions cannot be written to {path} ({reason}); free space or set KANGAE_STATE_DIR to another folder."
+    )
+
+
+def _clean(text: str) -> str:
+    """SQLite takes only what UTF-8 can hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _escaped(text: str) -> str:
+    return _clean(text).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _with_thought(record: str, thought: str) -> dict[str, Any]:
+    """The record with the thought where it stood: before the answer."""
+    values: dict[str, Any] = json.loads(record)
+    ordered: dict[str, Any] = {}
+    for name, value in values.items():
+        if name == "answer":
+            ordered["thinking"] = thought
+        ordered[name] = value
+    return ordered
+
+
+def _excerpt(text: str, wanted: str, *, around: int = 40) -> str:
+    found = max(0, text.lower().find(wanted.lower()))
+    start, end = max(0, found - around), found + len(wanted) + around
+    return ("…" if start else "") + " ".join(text[start:end].split()) + ("…" if end < len(text) else "")

@@ -1,0 +1,186 @@
+"""When a thought ends, and why: pure rules over counts and marks, so that each is tested without weights.
+
+The budget is hard: sampled thinking tokens never exceed it. In its last min(32, B/4) tokens a thought is closed at a
+newline or a sentence's end; at B it is cut. A rule is a callable; a new reason to close is one more rule, with what
+it needs in `View`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from models.errors import CannotMeetError
+from runtime.events import CloseReason
+from runtime.phase import Outlook, Phase
+from runtime.reply import Finish
+from runtime.request import Budget
+
+_LEAST_THOUGHT = 4  # tokens: less room than this is no thought
+_WINDOW = 32
+_AFTER_SENTENCE = " \t\"'”’)]*`」』）"
+_RESERVE_MOST = 512
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What holds for one turn, all in tokens.
+
+    `thinking`: most sampled thinking tokens (0: no thinking); `reserve`: kept for the answer; `answer`: most answer
+    tokens (None: what the context still holds); `minimum`: no closing before so many.
+    """
+
+    thinking: int
+    reserve: int
+    answer: int | None = None
+    minimum: int = 0
+
+
+def default_reserve(context: int) -> int:
+    """Tokens kept for the answer: a quarter of the context, at most 512."""
+    return max(1, min(context // 4, _RESERVE_MOST))
+
+
+def plan_limits(budget: Budget, *, prompt: int, context: int, closing: int) -> Limits:
+    """The limits of a turn with `prompt` tokens in a context of `context`, where a forced close takes `closing`.
+
+    A budget that does not fit beside the answer's reserve is lowered to what fits. Raises `CannotMeetError` if the
+    prompt leaves no room for an answer (and, with thinking, for a few tokens of thought).
+    """
+    reserve = budget.answer_reserve if budget.answer_reserve is not None else default_reserve(context)
+    left = context - prompt
+    need = reserve + closing + (0 if budget.off else _LEAST_THOUGHT)
+    if left < need:
+        parts = (
+            f"{reserve} for the answer and {need - reserve} for the thought and its closing"
+            if need > reserve
+            else f"{reserve} for the answer"
+        )
+        raise CannotMeetError(
+            f"The prompt has {prompt} of the context's {context} tokens, so {max(0, left)} are left, but {need} are "
+            f"needed: {parts}. Shorten the prompt, ask for a shorter answer (--max-answer), or use a larger context."
+        )
+    room = left - reserve - closing
+    thinking = room if budget.tokens is None else min(budget.tokens, room)
+    return Limits(
+        thinking=0 if budget.off else thinking,
+        reserve=reserve,
+        answer=budget.answer_reserve,
+        minimum=max(0, min(budget.minimum, thinking)),
+    )
+
+
+@dataclass(frozen=True)
+class View:
+    """What the rules see before the next token is drawn.
+
+    `tail` is the thought's end; `settled`: neither a tag nor a character is half written; `now`: seconds since the
+    turn began.
+    """
+
+    phase: Phase
+    thinking_tokens: int = 0
+    answer_tokens: int = 0
+    tail: str = ""
+    settled: bool = True
+    has_answer: bool = False
+    wants_answer: bool = False
+    now: float = 0.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Close the thought (with the family's message or, if the thought had ended by itself, without it), or end the
+    turn."""
+
+    close: CloseReason | None = None
+    message: bool = True
+    finish: Finish | None = None
+
+
+CONTINUE = Decision()
+Rule = Callable[[View, Limits], CloseReason | None]
+
+
+def at_boundary(tail: str) -> bool:
+    """Whether a thought may end here: after a newline or a sentence's end (a point after a digit is none: 3.14)."""
+    if tail.endswith("\n"):
+        return True
+    text = tail.rstrip(_AFTER_SENTENCE)
+    if not text:
+        return False
+    if text[-1] == ".":
+        return not text[-2:-1].isdigit()
+    return text[-1] in "!?。！？\n"
+
+
+def asked_by_user(view: View, limits: Limits) -> CloseReason | None:
+    """Answer now."""
+    return "user" if view.wants_answer else None
+
+
+def budget_spent(view: View, limits: Limits) -> CloseReason | None:
+    """At B at the latest; before it at a boundary in the last min(32, B/4) tokens."""
+    if view.phase is not Phase.THINKING:
+        return None
+    left = limits.thinking - view.thinking_tokens
+    if left <= 0:
+        return "budget"
+    near = left <= min(_WINDOW, limits.thinking // 4) and view.thinking_tokens >= limits.minimum
+    return "budget" if near and view.settled and at_boundary(view.tail) else None
+
+
+DEFAULT_RULES: tuple[Rule, ...] = (asked_by_user, budget_spent)
+
+
+class ThinkingControl:
+    """Decides for one turn. `close` is why the thought ended, None while it may still go on."""
+
+    def __init__(self, limits: Limits, *, off: bool = False, rules: tuple[Rule, ...] = DEFAULT_RULES) -> None:
+        self.limits = limits
+        self.close: CloseReason | None = "off" if off else None
+        self._rules = rules
+        self._forced = False
+
+    def decide(self, view: View) -> Decision:
+        """What to do before the next token is drawn."""
+        if view.phase is Phase.ANSWER:
+            self.close = self.close or "natural"
+        elif self.close is None or view.phase is Phase.THINKING:
+            for rule in self._rules:
+                reason = rule(view, self.limits)
+                if reason is not None:
+                    return self._close(Decision(close=reason, message=view.phase is Phase.THINKING))
+        if self.limits.answer is not None and view.answer_tokens >= self.limits.answer:
+            return Decision(finish="length")
+        return CONTINUE
+
+    def end_of_sequence(self, view: View) -> Decision:
+        """The model ended its turn: inside a thought that closes the thought, and the answer is still owed."""
+        if view.phase is Phase.THINKING:
+            return self._close(Decision(close="natural", message=False))
+        self.close = self.close or "natural"
+        return Decision(finish="stop")
+
+    def permits_end(self, view: View) -> bool:
+        """Whether the model may end its turn: not below the minimum of thought, nor with nothing but a thought that
+        was cut."""
+        if view.phase is Phase.THINKING:
+            return view.thinking_tokens >= self.limits.minimum
+        owed = self._forced and not view.has_answer and view.answer_tokens < _LEAST_THOUGHT
+        return not owed
+
+    def permits(self, view: View, outlook: Outlook) -> bool:
+        """Whether a token that would do this may be taken.
+
+        Below the minimum no closer may come: the next most likely token that does not close is taken in its place, so
+        the thought goes on in the model's own words. Once a thought was closed, or an answer begun, none may open.
+        """
+        if outlook.closes and view.thinking_tokens < self.limits.minimum:
+            return False
+        return not (outlook.opens_again or (outlook.opens and self.close is not None))
+
+    def _close(self, decision: Decision) -> Decision:
+        self.close = self.close or decision.close
+        self._forced = True
+        return decision

@@ -1,0 +1,159 @@
+"""One run of pip that shows where it stands, and whose failure is told in a sentence."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
+
+_COUNTER = re.compile(r"^\s*\[\s*(\d+/\d+|\d+%)\]\s*(.*)")
+_STEP = re.compile(r"^\s*(Collecting|Downloading|Using cached|Building|Installing|Preparing metadata|Processing)\b")
+_BUILD = re.compile(r"Installing build dependencies|Building wheel for llama")
+_OFFLINE = re.compile(
+    r"NewConnectionError|Temporary failure in name resolution|Name or service not known|nodename nor servname|"
+    r"Network is unreachable|Connection refused|ConnectTimeout|ReadTimeout|Max retries exceeded|ProxyError"
+)
+_LINE_WIDTH = 100
+_QUIET_SECONDS = 15.0
+
+
+class Trouble(Exception):
+    """What went wrong and what to do, in one sentence."""
+
+
+class PipRun:
+    """Runs the environment's pip. `before_build` is called once, when pip begins to build; it may raise `Trouble`."""
+
+    def __init__(
+        self,
+        python: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        before_build: Callable[[], None] | None = None,
+    ) -> None:
+        self._python = python
+        self._environment = dict(environment if environment is not None else os.environ)
+        self._before_build = before_build
+        self._terminal = sys.stderr.isatty()
+        self._shown = 0.0
+
+    def run(self, command: str, *arguments: str, what: str) -> None:
+        """`pip COMMAND ARGUMENTS`; raises `Trouble` if it fails, which names a file with the whole output."""
+        call = [str(self._python), "-m", "pip", command, "--no-input", "--disable-pip-version-check", "--retries", "2"]
+        self._environment["PYTHONUNBUFFERED"] = "1"
+        process = subprocess.Popen(
+            [*call, *arguments],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        with tempfile.NamedTemporaryFile("w+", prefix="kangae-pip-", suffix=".log", delete=False) as log:
+            try:
+                self._follow(process, log.file, what)
+            except BaseException:
+                _end(process)
+                Path(log.name).unlink(missing_ok=True)
+                raise
+            finally:
+                self._clear()
+            if process.wait() == 0:
+                Path(log.name).unlink(missing_ok=True)
+                return
+            log.flush()
+            log.seek(0)
+            raise Trouble(_reason(log.read(), what, log.name))
+
+    def _follow(self, process: subprocess.Popen[str], log: IO[str], what: str) -> None:
+        """Keep pip's lines and show the latest step with the time that has passed, until pip ends."""
+        lines: queue.Queue[str | None] = queue.Queue()
+        assert process.stdout is not None
+        threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
+        start, counter, step = time.monotonic(), "", "starting"
+        while True:
+            try:
+                line = lines.get(timeout=1.0)
+            except queue.Empty:
+                self._show(f"{what}: {counter}{step}", time.monotonic() - start)
+                continue
+            if line is None:
+                return
+            log.write(line)
+            if self._before_build is not None and _BUILD.search(line):
+                check, self._before_build = self._before_build, None
+                check()
+            counted = _COUNTER.match(line)
+            if counted:
+                counter, step = f"[{counted[1]}] ", counted[2].strip()
+                step = re.sub(r"^(Building \w+ object) .*/", r"\1 ", step)
+            elif _STEP.match(line):
+                counter, step = "", line.strip()
+            self._show(f"{what}: {counter}{step}", time.monotonic() - start)
+
+    def _show(self, text: str, seconds: float) -> None:
+        """On a terminal one line, renewed; elsewhere a line now and then."""
+        now = time.monotonic()
+        if now - self._shown < (0.1 if self._terminal else _QUIET_SECONDS):
+            return
+        if not self._terminal and not self._shown:
+            self._shown = now  # a short run says nothing
+            return
+        self._shown = now
+        line = f"  {int(seconds) // 60}:{int(seconds) % 60:02d} {text}"[:_LINE_WIDTH]
+        sys.stderr.write(f"\r\x1b[K{line}" if self._terminal else line + "\n")
+        sys.stderr.flush()
+
+    def _clear(self) -> None:
+        if self._terminal and self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def _read(source: IO[str], lines: queue.Queue[str | None]) -> None:
+    for line in source:
+        lines.put(line)
+    lines.put(None)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End pip and the compilers it started: they share a session of their own."""
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=5)
+    except (ProcessLookupError, subprocess.TimeoutExpired):
+        process.kill()
+
+
+def _reason(said: str, what: str, log: str) -> str:
+    """A sentence for pip's output."""
+    if "No space left on device" in said:
+        return f"the disk is full; {what} needs some room: free some and run the command again."
+    if _OFFLINE.search(said):
+        return (
+            f"{what} cannot be fetched: no package index was reached; connect to a network and run the command again."
+        )
+    if re.search(r"CMAKE_CXX_COMPILER|CMAKE_C_COMPILER|No CMAKE_\w+ could be found", said):
+        return f"{what} cannot be built: no working C/C++ compiler; install one and run the command again (log: {log})."
+    if re.search(r"[Cc]ould not find CMake|CMake must be installed|CMake \S+ or higher is required", said):
+        return (
+            f"{what} cannot be built: cmake is missing or too old; install it and run the command again (log: {log})."
+        )
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    faults = [number for number, line in enumerate(lines) if re.search(r"\berror\b", line, re.IGNORECASE)]
+    first = lines[faults[0]] if faults else "pip gave no reason"
+    if first.endswith(":"):
+        first = f"{first} {lines[faults[0] + 1]}" if len(lines) > faults[0] + 1 else first.rstrip(":")
+    first = re.sub(r"^(ERROR|error):\s*", "", first).rstrip(".")
+    return f"{what} could not be installed ({first[:200]}); the whole output is in {log}."

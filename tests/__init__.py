@@ -1,0 +1,1 @@
+"""The project's tests. One folder per package; `fakes` stands in for what is large or slow."""

@@ -1,0 +1,178 @@
+"""The root command and the small commands: help, exit codes, sessions, config, doctor; and what is never imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kangae
+from models.errors import ModelError
+from runtime import opening
+from runtime.bench import peers, speed
+from runtime.store import Store
+from tests.fakes.answering_responder import AnsweringResponder, Said
+from tests.runtime.test_store import REPLY
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STATE", "CONFIG", "CACHE", "MODELS"):
+        monkeypatch.setenv(f"KANGAE_{name}_DIR", str(tmp_path / name.lower()))
+
+
+@pytest.fixture
+def kept() -> str:
+    with Store.open() as store:
+        conversation = store.new_conversation("Sums \x1b[31m", model="kangae-tiny")
+        store.add_reply(conversation, REPLY)
+    return conversation
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert kangae.main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"    {name}" in said for name in ("ask", "models", "bench", "sessions", "doctor", "config"))
+    assert kangae.main(["ask", "--help"]) == 0
+    assert "--budget" in capsys.readouterr().out
+    assert kangae.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("kangae ")
+
+
+@pytest.mark.parametrize(
+    "words", [["aks"], ["--colour"], ["sessions"], ["bench", "speed", "--depth", "0"], ["config", "x"]]
+)
+def test_wrong_usage_is_2_and_one_sentence(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert kangae.main(words) == 2
+    said = capsys.readouterr()
+    assert len(said.err.splitlines()) == 1
+    assert said.out == ""
+
+
+def test_a_near_command_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    kangae.main(["sesions"])
+    assert "did you mean `sessions`?" in capsys.readouterr().err
+
+
+def test_ask_loads_nothing_that_it_does_not_need() -> None:
+    code = (
+        "import sys, kangae; kangae.main(['ask', '--help']); import runtime.store\n"
+        "heavy = {'rich', 'textual', 'torch', 'transformers', 'huggingface_hub', 'numpy', 'llama_cpp', 'sqlite3'}\n"
+        "print('LOADED', sorted((heavy - {'sqlite3'}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
+def test_sessions_list_show_search_export_remove(kept: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert kangae.main(["sessions", "list"]) == 0
+    said = capsys.readouterr().out
+    assert kept in said and "Sums [31m" in said and "\x1b" not in said
+    assert kangae.main(["sessions", "list", "--json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)["sessions"]
+    assert (listed["id"], listed["replies"]) == (kept, 1)
+    assert kangae.main(["sessions", "show", kept[:6], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["replies"] == [REPLY.as_json()]
+    assert kangae.main(["sessions", "show", kept]) == 0
+    said = capsys.readouterr().out
+    assert "4 考え" in said and "two and two" not in said
+    assert kangae.main(["sessions", "show", kept, "--thinking"]) == 0
+    assert "> two and two" in capsys.readouterr().out
+    assert kangae.main(["sessions", "search", "two AND", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["hits"][0]["place"] == "thinking"
+    assert kangae.main(["sessions", "export", "-o", str(tmp_path / "out.jsonl")]) == 0
+    assert json.loads((tmp_path / "out.jsonl").read_text(encoding="utf-8"))["replies"][0] == REPLY.as_json()
+    assert kangae.main(["sessions", "export", "--format", "markdown"]) == 0
+    assert capsys.readouterr().out.startswith("# Sums")
+    assert kangae.main(["sessions", "remove", kept, "zzzz"]) == 2
+    assert kangae.main(["sessions", "remove", kept]) == 0
+    capsys.readouterr()
+    assert kangae.main(["sessions", "list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"sessions": []}
+
+
+def test_sessions_that_cannot_be_written_are_9(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KANGAE_STATE_DIR", str(tmp_path / "file"))
+    for words in (["list"], ["search", "x"], ["remove", "x"], ["export"]):
+        assert kangae.main(["sessions", *words]) == 9
+    assert "KANGAE_STATE_DIR" in capsys.readouterr().err
+
+
+def test_an_export_that_cannot_be_written_is_9(kept: str, tmp_path: Path) -> None:
+    assert kangae.main(["sessions", "export", kept, "-o", str(tmp_path / "no" / "folder")]) == 9
+
+
+def test_config(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config" / "config.toml"
+    assert kangae.main(["config", "path"]) == 0
+    assert capsys.readouterr().out == f"{path}\n"
+    path.parent.mkdir()
+    path.write_text("budget = 32\n")
+    monkeypatch.setenv("KANGAE_SEED", "5")
+    assert kangae.main(["config", "show", "--json"]) == 0
+    settings = json.loads(capsys.readouterr().out)["settings"]
+    assert settings["budget"] == {"value": 32, "from": str(path)}
+    assert settings["seed"] == {"value": 5, "from": "KANGAE_SEED"}
+    assert settings["model"] == {"value": "kangae-tiny", "from": "default"}
+
+
+def test_doctor_tells_what_is_bad(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    responder = AnsweringResponder(lambda request, allowed: Said("", "42"))
+    monkeypatch.setattr(opening, "open_model", lambda name: responder)
+    assert kangae.main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] is True
+    assert {"system", "memory", "llama.cpp", "state folder", "kangae-tiny"} <= {
+        one["name"] for one in found["findings"]
+    }
+    responder.rule = lambda request, allowed: Said("", "43")
+    assert kangae.main(["doctor"]) == 1
+    assert "BAD   kangae-tiny" in capsys.readouterr().out
+
+    def missing(name: str) -> None:
+        raise ModelError("it is missing")
+
+    monkeypatch.setattr(opening, "open_model", missing)
+    assert kangae.main(["doctor"]) == 1
+
+
+def test_doctor_finds_a_folder_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KANGAE_STATE_DIR", str(tmp_path / "file" / "state"))
+    responder = AnsweringResponder(lambda request, allowed: Said("", "42"))
+    monkeypatch.setattr(opening, "open_model", lambda name: responder)
+    assert kangae.main(["doctor", "--json"]) == 1
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert [one["name"] for one in findings if one["ok"] is False] == ["state folder"]
+
+
+def test_bench_speed_and_peers_print_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {
+        "model": "m", "device": "d", "prefill_tps": 10.0, "decode_tps": 5.0, "depth": 64, "batch": {"4": 9.0},
+        "python_overhead_mb": 1.5,
+    }  # fmt: skip
+    rows = [
+        {"peer": "llama-bench", "measure": "decode_tps", "model": "m", "ours": 2.0, "theirs": 1.0, "ratio": 2.0,
+         "ratio_low": 1.0, "ratio_high": 3.0, "pairs": 1}
+    ]  # fmt: skip
+    monkeypatch.setattr(speed, "measure", lambda *_, **__: found)
+    monkeypatch.setattr(peers, "compare", lambda *_, **__: {"rows": rows})
+    monkeypatch.setattr(opening, "find_runnable", lambda name: type("Entry", (), {"path": Path("m.gguf")})())
+    assert kangae.main(["bench", "speed", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == found
+    assert kangae.main(["bench", "speed"]) == 0
+    assert "decode at 64" in capsys.readouterr().out
+    assert kangae.main(["bench", "peers"]) == 0
+    assert "2.000" in capsys.readouterr().out

@@ -1,0 +1,52 @@
+"""Nothing that steers a terminal, or breaks a line of JSON, comes through."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.plain_text import json_line, one_line, shorten, strip_controls, table
+
+ESCAPES = (
+    "\x1b[31m",
+    "\x1b]52;c;aGk=\x07",
+    "\x1bP1$r\x1b\\",
+    "\x9b2J",
+    "\x1b_x\x1b\\",
+    "\r",
+    "\x08",
+    "\x7f",
+    "\x00",
+    "\x85",
+)
+
+
+def test_controls_are_taken_out_and_lines_and_tabs_stay() -> None:
+    assert strip_controls("a\tb\nc") == "a\tb\nc"
+    assert strip_controls("".join(ESCAPES)) == "[31m]52;c;aGk=P1$r\\2J_x\\"
+    assert strip_controls("考え é 😀") == "考え é 😀"
+
+
+@given(st.lists(st.sampled_from([*ESCAPES, "x", "考", "\n"])), st.integers(0, 40))
+def test_an_escape_split_over_two_pieces_loses_its_power_all_the_same(parts: list[str], cut: int) -> None:
+    text = "".join(parts)
+    assert strip_controls(text[:cut]) + strip_controls(text[cut:]) == strip_controls(text)
+    assert all(sign in "\n\t" or sign.isprintable() for sign in strip_controls(text))
+
+
+@given(st.text(st.characters()) | st.text(st.sampled_from("\x1b\x85\u2028\u2029\x7f\ud800a\n")))
+def test_json_lines_are_one_line_of_harmless_signs_and_say_the_same(text: str) -> None:
+    line = json_line({"t": text})
+    assert len(line.splitlines()) == 1
+    assert not any(ord(sign) < 0x20 or 0x7F <= ord(sign) < 0xA0 for sign in line)
+    line.encode("utf-8")
+    assert json.loads(line) == {"t": text}
+
+
+def test_short_lines_and_tables() -> None:
+    assert one_line(" a\n\x1b b ") == "a b"
+    assert shorten("abcdef", 4) == "abc…"
+    assert shorten("abcd", 4) == "abcd"
+    assert table([["NAME", "N"], ["a", "10"]], right=True) == "NAME   N\na     10"

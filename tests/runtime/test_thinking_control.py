@@ -1,0 +1,145 @@
+"""When a thought ends and why, by the rules alone."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.errors import CannotMeetError
+from runtime.phase import Outlook, Phase
+from runtime.request import Budget
+from runtime.thinking_control import Limits, ThinkingControl, View, at_boundary, default_reserve, plan_limits
+
+
+def thinking(tokens: int, tail: str = "word", **more: bool) -> View:
+    return View(Phase.THINKING, thinking_tokens=tokens, tail=tail, **more)
+
+
+def test_reserve_is_a_quarter_at_most_512() -> None:
+    assert [default_reserve(context) for context in (400, 2048, 100_000)] == [100, 512, 512]
+
+
+def test_without_a_budget_the_context_is_the_limit() -> None:
+    limits = plan_limits(Budget(), prompt=100, context=2000, closing=20)
+    assert limits == Limits(thinking=2000 - 100 - 500 - 20, reserve=500)
+
+
+def test_budget_and_reserve_fit_the_context() -> None:
+    assert plan_limits(Budget(tokens=50, answer_reserve=64, minimum=80), prompt=100, context=400, closing=20) == Limits(
+        thinking=50, reserve=64, answer=64, minimum=50
+    )
+    assert plan_limits(Budget(tokens=5000), prompt=100, context=400, closing=20).thinking == 180
+    assert plan_limits(Budget(tokens=0), prompt=300, context=400, closing=0) == Limits(thinking=0, reserve=100)
+
+
+def test_no_room_names_the_numbers() -> None:
+    with pytest.raises(
+        CannotMeetError, match=r"390 of the context's 400 tokens, so 10 are left, but 124 are needed"
+    ) as failure:
+        plan_limits(Budget(), prompt=390, context=400, closing=20)
+    assert failure.value.exit_code == 7
+    with pytest.raises(CannotMeetError, match="so 0 are left"):
+        plan_limits(Budget(tokens=0), prompt=500, context=400, closing=0)
+
+
+@pytest.mark.parametrize(
+    ("tail", "ends"),
+    [
+        ("so.\n", True),
+        ("It is two.", True),
+        ("It is two. ", True),
+        ('He said "no!"', True),
+        ("二です。", True),
+        ("本当？", True),
+        ("about 3.", False),
+        ("3.1", False),
+        ("and then", False),
+        ("", False),
+    ],
+)
+def test_boundaries(tail: str, ends: bool) -> None:
+    assert at_boundary(tail) is ends
+
+
+def test_closes_at_a_boundary_in_the_window_and_cuts_at_the_end() -> None:
+    limits = Limits(thinking=64, reserve=64)
+    for tokens, tail, reason in (
+        (47, "done.", None),
+        (48, "done.", "budget"),
+        (48, "word", None),
+        (63, "word", None),
+        (64, "word", "budget"),
+    ):
+        assert ThinkingControl(limits).decide(thinking(tokens, tail)).close == reason
+    assert ThinkingControl(limits).decide(thinking(60, "done.", settled=False)).close is None
+    large = ThinkingControl(Limits(thinking=1000, reserve=64))
+    assert large.decide(thinking(967, "a.\n")).close is None
+    assert large.decide(thinking(968, "a.\n")).close == "budget"
+
+
+@given(budget=st.integers(1, 300), minimum=st.integers(0, 300), seed=st.integers(0, 2**32))
+def test_the_budget_is_hard(budget: int, minimum: int, seed: int) -> None:
+    tails = random.Random(seed).choices(["a", "b.", "\n"], [20, 1, 1], k=310)
+    limits = plan_limits(Budget(tokens=budget, minimum=minimum), prompt=10, context=4000, closing=10)
+    control = ThinkingControl(limits)
+    tokens = next(count for count, tail in enumerate(tails) if control.decide(thinking(count, tail)).close)
+    assert budget - min(32, budget // 4) <= tokens <= budget
+    assert control.close == "budget"
+    assert tokens >= min(minimum, budget)
+
+
+def test_answer_now_closes_before_and_in_a_thought_but_not_after() -> None:
+    limits = Limits(thinking=64, reserve=64)
+    decision = ThinkingControl(limits).decide(thinking(3, wants_answer=True))
+    assert (decision.close, decision.message) == ("user", True)
+    decision = ThinkingControl(limits).decide(View(Phase.BEFORE, wants_answer=True))
+    assert (decision.close, decision.message) == ("user", False)
+    control = ThinkingControl(limits)
+    assert control.decide(View(Phase.ANSWER, wants_answer=True)).close is None
+    assert control.close == "natural"
+
+
+def test_end_of_sequence_in_a_thought_owes_an_answer() -> None:
+    control = ThinkingControl(Limits(thinking=64, reserve=64))
+    decision = control.end_of_sequence(thinking(5))
+    assert (decision.close, decision.message, decision.finish) == ("natural", False, None)
+    empty = View(Phase.ANSWER, thinking_tokens=5)
+    assert not control.permits_end(empty)
+    assert control.permits_end(View(Phase.ANSWER, thinking_tokens=5, has_answer=True))
+    assert control.end_of_sequence(empty).finish == "stop"
+    assert control.close == "natural"
+
+
+def test_minimum_bans_closer_and_end() -> None:
+    control = ThinkingControl(Limits(thinking=64, reserve=64, minimum=10))
+    assert not control.permits(thinking(9), Outlook(closes=True))
+    assert not control.permits_end(thinking(9))
+    assert control.permits(thinking(9), Outlook())
+    assert control.permits(thinking(10), Outlook(closes=True))
+
+
+def test_a_closed_thought_does_not_open_again() -> None:
+    control = ThinkingControl(Limits(thinking=64, reserve=64))
+    assert control.permits(View(Phase.BEFORE), Outlook(opens=True))
+    assert not control.permits(View(Phase.BEFORE), Outlook(opens_again=True))
+    control.decide(View(Phase.ANSWER))
+    assert not control.permits(View(Phase.ANSWER), Outlook(opens_again=True))
+    off = ThinkingControl(Limits(thinking=0, reserve=64), off=True)
+    assert off.close == "off"
+    assert not off.permits(View(Phase.BEFORE), Outlook(opens=True))
+
+
+def test_answer_limit_ends_with_length() -> None:
+    control = ThinkingControl(Limits(thinking=64, reserve=8, answer=8))
+    assert control.decide(View(Phase.ANSWER, answer_tokens=7)).finish is None
+    assert control.decide(View(Phase.ANSWER, answer_tokens=8)).finish == "length"
+
+
+def test_the_first_reason_stays() -> None:
+    control = ThinkingControl(Limits(thinking=4, reserve=8))
+    control.decide(thinking(2, wants_answer=True))
+    assert control.decide(thinking(4)).close == "budget"
+    assert control.close == "user"

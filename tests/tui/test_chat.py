@@ -1,0 +1,322 @@
+"""Asking, steering and keeping a conversation, through keys and clicks, on a scripted responder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.errors import CannotMeetError, KangaeError, ModelError
+from runtime.request import Message
+from runtime.responder import Responder
+from runtime.store import Store
+from tests.fakes.scripted_responder import Script, ScriptedResponder
+from tests.tui.helpers import LARGE, NARROW, SMALL, app_of, ask, begin, conversation, gate, make_app, screen_text, until
+from tui.app import KangaeApp
+from tui.conversation import MOST_TURNS
+from tui.note import Note
+from tui.question_box import QuestionBox
+from tui.session_log import SessionLog
+from tui.turn import Turn
+from tui.welcome import JAPANESE, Example, Welcome
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE, NARROW])
+async def test_a_question_is_thought_about_and_answered(size: tuple[int, int]) -> None:
+    async with make_app(budget=64).run_test(size=size) as pilot:
+        turn = await ask(pilot, "What is 12 + 30?")
+        text = screen_text(pilot)
+    assert turn.thought.folded
+    assert "❯ What is 12 + 30?" in text
+    assert "▶ thought" in text and "6 tokens" in text
+    assert "The sum is 42." in text  # the Markdown's stars are gone
+    assert "12 + 30 is 42" not in text
+    if size != NARROW:
+        assert "finished by itself" in text
+        assert "scripted · Q8_0 · 123 tok/s · context 19/2048" in text
+
+
+async def test_the_thought_is_shown_with_its_budget_while_it_goes_on() -> None:
+    hold = gate()
+    async with make_app(Script(gates={3: hold}), budget=4).run_test(size=SMALL) as pilot:
+        turn = await begin(pilot, "12 + 30?")
+        await until(pilot, lambda: turn.thought.tokens == 3)
+        text = screen_text(pilot)
+        assert "▼ thinking" in text and "3/4 tokens" in text and "━━━━━━━━━───" in text
+        assert "12 + 30" in text.split("thinking")[1]
+        assert "Answer now" in text and "Stop" in text
+        hold.set()
+        await until(pilot, lambda: turn.over)
+        text = screen_text(pilot)
+    assert "4 tokens · budget spent" in text
+    assert "Answer now" not in text
+
+
+async def test_answer_now_ends_the_thought() -> None:
+    async with make_app(Script(gates={2: gate()})).run_test(size=SMALL) as pilot:
+        turn = await begin(pilot, "12 + 30?")
+        await until(pilot, lambda: turn.thought.tokens == 2)
+        await pilot.press("f3")
+        await until(pilot, lambda: turn.over)
+        assert "2 tokens · you asked for the answer" in screen_text(pilot)
+        assert turn.answer.text == "The sum is **42**."
+
+
+@pytest.mark.parametrize(("pieces", "kept"), [(2, "12 +"), (8, "The sum")])
+async def test_stop_keeps_what_was_written(pieces: int, kept: str) -> None:
+    async with make_app(Script(gates={pieces: gate()})).run_test(size=SMALL) as pilot:
+        turn = await begin(pilot, "12 + 30?")
+        await until(pilot, lambda: kept in turn.thought.text + turn.answer.text)
+        await pilot.press("escape")
+        await until(pilot, lambda: turn.over)
+        text = screen_text(pilot)
+    assert kept in text
+    assert "Stopped; what was written is kept." in text
+
+
+async def test_a_second_question_carries_the_answers_and_not_the_thoughts() -> None:
+    responder = ScriptedResponder()
+    async with make_app(responder=responder).run_test(size=SMALL) as pilot:
+        await ask(pilot, "12 + 30?")
+        await ask(pilot, "And twice that?")
+    assert responder.requests[1].messages == (
+        Message("user", "12 + 30?"),
+        Message("assistant", "The sum is **42**."),
+        Message("user", "And twice that?"),
+    )
+    assert responder.closed
+
+
+async def test_a_turn_that_was_stopped_before_its_answer_is_not_carried_on() -> None:
+    responder = ScriptedResponder([Script(gates={1: gate()}), Script()])
+    async with make_app(responder=responder).run_test(size=SMALL) as pilot:
+        turn = await begin(pilot, "first")
+        await until(pilot, lambda: turn.thought.tokens == 1)
+        await pilot.press("escape")
+        await until(pilot, lambda: turn.over)
+        await ask(pilot, "second")
+    assert [message.content for message in responder.requests[1].messages] == ["second"]
+
+
+async def test_the_budget_key_goes_around_and_holds_for_the_next_question() -> None:
+    responder = ScriptedResponder()
+    async with make_app(responder=responder).run_test(size=SMALL) as pilot:
+        shown = []
+        for _ in range(6):
+            await pilot.press("f2")
+            shown.append(next(line for line in screen_text(pilot).splitlines() if line.startswith(" budget")))
+        assert [line.split("  ")[0].strip() for line in shown] == [
+            "budget off",
+            "budget 16 tokens",
+            "budget 32 tokens",
+            "budget 64 tokens",
+            "budget 128 tokens",
+            "budget unlimited",
+        ]
+        await pilot.press("ctrl+b")
+        await ask(pilot, "12 + 30?")
+        assert "thinking is off" in screen_text(pilot)
+        await pilot.click("BudgetLabel")
+        await ask(pilot, "12 + 30?")
+    assert [request.budget.tokens for request in responder.requests] == [0, 16]
+
+
+async def test_what_the_user_unfolds_stays_unfolded(tmp_path: Path) -> None:
+    preferences = tmp_path / "tui.json"
+    async with make_app(preferences=preferences).run_test(size=LARGE) as pilot:
+        first = await ask(pilot, "one")
+        await pilot.press("ctrl+t")
+        await pilot.pause()
+        assert not first.thought.folded
+        assert "12 + 30 is 42." in screen_text(pilot)
+        second = await ask(pilot, "two")
+        assert not second.thought.folded and not first.thought.folded
+        await pilot.click(second.thought.query_one("ThoughtTitle"))
+        assert second.thought.folded and not first.thought.folded
+    async with make_app(preferences=preferences).run_test(size=LARGE) as pilot:
+        assert not (await ask(pilot, "three")).thought.folded
+
+
+async def test_a_folded_thought_lays_nothing_out_while_it_grows() -> None:
+    hold = gate()
+    async with make_app(Script(gates={5: hold})).run_test(size=SMALL) as pilot:
+        await pilot.press("ctrl+t")
+        turn = await begin(pilot, "12 + 30?")
+        await until(pilot, lambda: turn.thought.tokens == 5)
+        assert turn.thought.text and not turn.thought.query("LiveText")
+        hold.set()
+        await until(pilot, lambda: turn.over)
+
+
+async def test_japanese_questions_and_answers() -> None:
+    script = Script(thinking=("12", "個と", "30個を", "足す。"), answer=("合計は", "**42個**", "です。"))
+    async with make_app(script).run_test(size=SMALL) as pilot:
+        await until(pilot, lambda: app_of(pilot).ready)
+        await pilot.click(next(e for e in pilot.app.query(Example) if e._question == JAPANESE[0]))
+        await until(pilot, lambda: any(turn.over for turn in pilot.app.query(Turn)))
+        text = screen_text(pilot)
+    assert "❯ 348+275は？" in text
+    assert "合計は42個です。" in text
+    assert not pilot.app.query(Welcome)
+
+
+async def test_model_text_cannot_steer_the_terminal_and_is_no_markup() -> None:
+    script = Script(
+        thinking=("[bold]x", "\x1b]52;c;QUJD\x07", "\x9b2J", "[/nonsense]"),
+        answer=("[red]a[/blue] ", "\x1b[2J", "<b>3 < 4</b> and 2*3*4"),
+    )
+    async with make_app(script).run_test(size=SMALL) as pilot:
+        await pilot.press("ctrl+t")
+        await pilot.press("ctrl+t")
+        turn = await ask(pilot, "x")
+        text = screen_text(pilot)
+        strips = "".join(strip.text for strip in pilot.app.screen._compositor.render_strips())
+    assert not {"\x1b", "\x07", "\x9b"} & set(strips + turn.thought.text + turn.answer.text)
+    assert "[bold]x]52;c;QUJD2J[/nonsense]" in text
+    assert "[red]a[/blue] [2J<b>3 < 4</b> and 2*3*4" in text
+
+
+async def test_enter_sends_and_ctrl_j_breaks_the_line_and_up_recalls() -> None:
+    async with make_app().run_test(size=SMALL) as pilot:
+        box = pilot.app.query_one(QuestionBox)
+        await pilot.press("a", "ctrl+j", "b")
+        assert box.text == "a\nb"
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(pilot.app.query(Turn)) and not app_of(pilot).busy)
+        assert box.text == ""
+        await ask(pilot, "second")
+        await pilot.press("d", "up")
+        assert box.text == "second"
+        await pilot.press("up", "up")
+        assert box.text == "a\nb"
+        await pilot.press("down", "down")
+        assert box.text == "d"
+
+
+async def test_a_question_during_a_turn_waits_in_the_box() -> None:
+    hold = gate()
+    responder = ScriptedResponder([Script(gates={2: hold})])
+    async with make_app(responder=responder).run_test(size=SMALL) as pilot:
+        await begin(pilot, "first")
+        await until(pilot, lambda: len(responder.requests) == 1)
+        pilot.app.query_one(QuestionBox).text = "second"
+        await pilot.press("enter")
+        await pilot.pause()
+        assert pilot.app.query_one(QuestionBox).text == "second"
+        hold.set()
+        await until(pilot, lambda: not app_of(pilot).busy)
+    assert len(responder.requests) == 1
+
+
+async def test_a_new_conversation_forgets_and_stops() -> None:
+    responder = ScriptedResponder([Script(), Script(gates={1: gate()}), Script()])
+    async with make_app(responder=responder).run_test(size=SMALL) as pilot:
+        await ask(pilot, "first")
+        await begin(pilot, "second")
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: bool(pilot.app.query(Welcome)))
+        assert not app_of(pilot).busy
+        await ask(pilot, "third")
+    assert [message.content for message in responder.requests[-1].messages] == ["third"]
+
+
+async def test_copying_takes_the_newest_answer() -> None:
+    async with make_app().run_test(size=SMALL) as pilot:
+        await ask(pilot, "12 + 30?")
+        await pilot.press("ctrl+y")
+        assert pilot.app.clipboard == "The sum is **42**."
+
+
+async def test_a_missing_model_is_a_sentence_and_the_next_question_tries_again() -> None:
+    responders: list[Responder | KangaeError] = [
+        ModelError("There is no model called x. See `kangae models list`."),
+        ScriptedResponder(),
+    ]
+
+    def opener(_: Callable[[float], None]) -> Responder:
+        result = responders.pop(0)
+        if isinstance(result, KangaeError):
+            raise result
+        return result
+
+    app = KangaeApp(opener, model_name="x")
+    async with app.run_test(size=SMALL) as pilot:
+        await until(pilot, lambda: bool(app.query(Note)))
+        assert "Model missing or unreadable: There is no model called x." in screen_text(pilot)
+        turn = await ask(pilot, "12 + 30?")
+    assert turn.reply is not None
+
+
+async def test_an_error_of_a_turn_is_a_sentence_with_a_way_out() -> None:
+    error = CannotMeetError("The prompt has 3000 of the context's 2048 tokens.")
+    async with make_app(Script(error=error), Script()).run_test(size=LARGE) as pilot:
+        turn = await ask(pilot, "long")
+        text = screen_text(pilot)
+        assert turn.error is error
+        assert "Cannot be met: The prompt has 3000 of the context's 2048 tokens." in text
+        assert "Ctrl+N begins a new, empty conversation." in text
+        assert (await ask(pilot, "short")).reply is not None
+
+
+async def test_replies_are_stored_with_their_thoughts(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.sqlite3"
+    async with make_app(log=SessionLog(path)).run_test(size=SMALL) as pilot:
+        await ask(pilot, "first")
+        await ask(pilot, "second")
+        await pilot.press("ctrl+n")
+        await ask(pilot, "third")
+        await pilot.app.workers.wait_for_complete()
+    with Store.open(path) as store:
+        conversations = {one.title: store.replies(one.id) for one in store.conversations()}
+    assert sorted(conversations) == ["first", "third"]
+    assert [reply.record["question"] for reply in conversations["first"]] == ["first", "second"]
+    assert conversations["third"][0].record["thinking"] == "12 + 30 is 42."
+
+
+async def test_a_store_that_cannot_be_written_is_said_once_and_costs_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    async with make_app(log=SessionLog(tmp_path / "file" / "sessions.sqlite3")).run_test(size=LARGE) as pilot:
+        for question in ("first", "second"):
+            assert (await ask(pilot, question)).reply is not None
+            await pilot.app.workers.wait_for_complete()
+        assert [note.title for note in pilot.app._notifications] == ["The conversation is not kept"]
+
+
+async def test_old_turns_leave_the_screen() -> None:
+    async with make_app(Script(thinking=("a",), answer=("b",))).run_test(size=SMALL) as pilot:
+        for number in range(MOST_TURNS + 2):
+            await app_of(pilot).ask(f"question {number}")
+            await until(pilot, lambda: not app_of(pilot).busy)
+        turns = list(conversation(pilot).query(Turn))
+    assert len(turns) == MOST_TURNS
+    assert turns[0].question == "question 2"
+
+
+async def test_help_opens_and_closes() -> None:
+    async with make_app().run_test(size=SMALL) as pilot:
+        await pilot.press("f1")
+        await pilot.pause()
+        assert "answer now: end the thought and answer" in screen_text(pilot)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert "Keys" not in screen_text(pilot)
+
+
+async def test_without_colours_all_is_said_in_words_and_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    hold = gate()
+    async with make_app(Script(gates={3: hold}), budget=4).run_test(size=SMALL) as pilot:
+        assert pilot.app.no_color
+        turn = await begin(pilot, "12 + 30?")
+        await until(pilot, lambda: turn.thought.tokens == 3)
+        assert "━━━━━━━━━───" in screen_text(pilot)
+        hold.set()
+        await until(pilot, lambda: turn.over)
+
+
+async def test_typing_while_the_conversation_has_the_focus_goes_to_the_box() -> None:
+    async with make_app().run_test(size=SMALL) as pilot:
+        conversation(pilot).focus()
+        await pilot.press("h", "i")
+        assert pilot.app.query_one(QuestionBox).text == "hi"

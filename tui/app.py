@@ -1,0 +1,312 @@
+"""The application: takes questions, runs turns in the background, shows their events, and obeys the keys."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.widgets import Footer
+
+from models.errors import KangaeError
+from runtime.plain_text import one_line
+from runtime.reply import Reply
+from runtime.request import Budget, Request, Sampling
+from runtime.request import Message as Said
+from runtime.responder import Control
+from tui.budget_steps import STEPS, budget_name, next_budget
+from tui.conversation import Conversation
+from tui.help_screen import HelpScreen
+from tui.model_slot import ModelSlot, Opener
+from tui.note import Note
+from tui.preferences import Preferences
+from tui.question_box import QuestionBox
+from tui.session_log import SessionLog
+from tui.status_line import BudgetLabel, StatusLine
+from tui.theme import KANGAE_THEME
+from tui.turn import Turn
+from tui.turn_feed import TurnFeed
+from tui.welcome import Example
+
+_FLUSH_S = 0.1  # new text is laid out ten times a second: each layout costs, and nobody reads faster
+
+
+@dataclass(frozen=True)
+class ChatOptions:
+    """What holds for every turn. `budget` in thinking tokens, None: unlimited; the key F2 changes it."""
+
+    budget: int | None = None
+    minimum: int = 0
+    max_answer: int | None = None
+    system: str = ""
+    sampling: Sampling | None = None
+
+
+class KangaeApp(App[None]):
+    """`opener` opens the model (in a thread); `log` keeps the replies; `preferences` is the file of view settings."""
+
+    CSS_PATH = Path(__file__).with_name("kangae.tcss")
+    TITLE = "Kangae"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (60, "-normal"), (100, "-wide")]  # noqa: RUF012
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1", "help", "Help"),
+        Binding("f2", "next_budget", "Budget"),
+        Binding("ctrl+b", "next_budget", "Budget", show=False, priority=True),
+        Binding("f3", "answer_now", "Answer now"),
+        Binding("ctrl+o", "answer_now", "Answer now", show=False, priority=True),
+        Binding("escape", "stop", "Stop", key_display="esc"),
+        Binding("ctrl+t", "toggle_thought", "Thought", priority=True),
+        Binding("ctrl+n", "new_conversation", "New", priority=True),
+        Binding("ctrl+y", "copy_answer", "Copy", priority=True),
+        Binding("ctrl+q", "quit", "Quit", priority=True),
+    ]
+
+    class TurnNews(Message):
+        """Something of a turn should be seen at once."""
+
+    class ModelNews(Message):
+        """The model is opened, failed to, or came a little nearer."""
+
+    def __init__(
+        self,
+        opener: Opener,
+        options: ChatOptions | None = None,
+        *,
+        model_name: str = "",
+        log: SessionLog | None = None,
+        preferences: Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.options = options or ChatOptions()
+        self.budget = self.options.budget
+        self._slot = ModelSlot(opener, lambda: self._tell(self.ModelNews()))
+        self._model_name = model_name
+        self._session_log = log
+        self._preferences_file = preferences
+        self._preferences = Preferences.load(preferences)
+        self._history: list[Said] = []
+        self._replies: list[Reply] = []
+        self._feed: TurnFeed | None = None
+        self._turn: Turn | None = None
+        self._ticker: Timer | None = None
+        self._drawing = asyncio.Lock()
+        self._told_no_log = False
+
+    def compose(self) -> ComposeResult:
+        yield Conversation()
+        yield QuestionBox()
+        yield StatusLine()
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.register_theme(KANGAE_THEME)
+        self.theme = KANGAE_THEME.name
+        self._ticker = self.set_interval(_FLUSH_S, self._draw, pause=True)
+        self.query_one(StatusLine).show_budget(self.budget)
+        self.query_one(QuestionBox).focus()
+        self._slot.open()
+
+    async def on_unmount(self) -> None:
+        if self._feed is not None:
+            self._feed.control.cancel()
+        await asyncio.to_thread(self._slot.close)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a turn is under way."""
+        return self._feed is not None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model is open."""
+        return self._slot.responder is not None
+
+    @property
+    def last_error(self) -> KangaeError | None:
+        """Why the newest turn failed; None if it did not."""
+        return self._turn.error if self._turn is not None else None
+
+    # asking
+
+    async def ask(self, question: str) -> None:
+        """Begin a turn."""
+        messages = [Said("system", self.options.system)] if self.options.system else []
+        messages += [*self._history, Said("user", question)]
+        budget = Budget(self.budget, answer_reserve=self.options.max_answer, minimum=self.options.minimum)
+        request = Request(tuple(messages), budget, self.options.sampling, id=secrets.token_hex(8))
+        feed = TurnFeed(self._slot.wait, request, Control(), lambda: self._tell(self.TurnNews()))
+        turn = Turn(question, self.budget, folded=self._preferences.folded, started=feed.started)
+        self._feed, self._turn = feed, turn
+        await self.query_one(Conversation).add(turn)
+        turn.thought.wait("reading" if self.ready else "waiting for the model")
+        feed.start()
+        if self._ticker is not None:
+            self._ticker.resume()
+        self.refresh_bindings()
+
+    async def on_question_box_sent(self, event: QuestionBox.Sent) -> None:
+        if self.busy:
+            self.notify("Still answering: Esc stops it, F3 asks for the answer now.", markup=False)
+            return
+        self.query_one(QuestionBox).accept(event.text)
+        await self.ask(event.text)
+
+    async def on_example_chosen(self, event: Example.Chosen) -> None:
+        if not self.busy:
+            box = self.query_one(QuestionBox)
+            box.accept(event.question)
+            box.focus()
+            await self.ask(event.question)
+
+    # what comes back
+
+    async def on_kangae_app_turn_news(self) -> None:
+        await self._draw()
+
+    async def _draw(self) -> None:
+        async with self._drawing:
+            feed, turn = self._feed, self._turn
+            if feed is None or turn is None:
+                return
+            await turn.apply(feed.take())
+            turn.tick(time.monotonic())
+            self.query_one(StatusLine).show_speed(turn.tokens_per_second)
+            if turn.over:
+                self._end_turn(turn)
+
+    def _end_turn(self, turn: Turn) -> None:
+        self._feed = None
+        if self._ticker is not None:
+            self._ticker.pause()
+        self.refresh_bindings()
+        reply = turn.reply
+        if reply is None:
+            return
+        usage, responder = reply.usage, self._slot.responder
+        used = usage.prompt_tokens + usage.thinking_tokens + usage.forced_tokens + usage.answer_tokens
+        self.query_one(StatusLine).show_context(used, responder.context if responder is not None else 0)
+        if reply.answer.strip():
+            self._history += [Said("user", turn.question), Said("assistant", reply.answer)]
+        first = not self._replies
+        self._replies.append(reply)
+        if self._session_log is not None:
+            self.run_worker(self._keep(self._session_log, reply, first), group="log")
+
+    async def _keep(self, log: SessionLog, reply: Reply, first: bool) -> None:
+        error = await asyncio.to_thread(log.add, reply, first=first)
+        if error is not None and not self._told_no_log:
+            self._told_no_log = True
+            self.notify(error.detail, title="The conversation is not kept", severity="warning", markup=False)
+
+    async def on_kangae_app_model_news(self) -> None:
+        slot, status = self._slot, self.query_one(StatusLine)
+        if slot.responder is not None:
+            facts = slot.responder.facts
+            status.show_model(one_line(" · ".join(part for part in (facts.name, facts.quant) if part)))
+        elif slot.error is not None:
+            status.show_model("no model")
+            if not self.busy:
+                await self.query_one(Conversation).add(Note.of_error(slot.error))
+        else:
+            part = f" {slot.loaded:.0%}" if slot.loaded else ""
+            status.show_model(one_line(f"loading {self._model_name or 'the model'}{part} …"))
+
+    # keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that steer a turn are there while one is under way."""
+        return self.busy if action in ("answer_now", "stop") else True
+
+    def action_answer_now(self) -> None:
+        """End the thought and answer."""
+        if self._feed is not None:
+            self._feed.control.answer_now()
+
+    def action_stop(self) -> None:
+        """End the turn; what was written stays."""
+        if self._feed is not None:
+            self._feed.control.cancel()
+
+    def action_next_budget(self) -> None:
+        """Go to the next budget."""
+        self.set_budget(next_budget(self.budget))
+
+    def set_budget(self, tokens: int | None) -> None:
+        """Thinking tokens from the next question on."""
+        self.budget = tokens
+        self.query_one(StatusLine).show_budget(tokens)
+
+    def on_budget_label_clicked(self, event: BudgetLabel.Clicked) -> None:
+        event.stop()
+        self.action_next_budget()
+
+    def action_toggle_thought(self) -> None:
+        """Show or fold the newest thought; thoughts to come follow it."""
+        folded = not self._turn.thought.folded if self._turn is not None else self._preferences.folded is not True
+        if self._turn is not None:
+            self._turn.thought.fold(folded, by_user=True)
+        else:
+            self.notify("Thoughts will be folded." if folded else "Thoughts will stay open.", markup=False)
+        self._preferences = Preferences(folded)
+        self._preferences.save(self._preferences_file)
+
+    async def action_new_conversation(self) -> None:
+        """Forget what was said; a turn under way is stopped."""
+        self.action_stop()
+        async with self._drawing:
+            self._feed = self._turn = None
+            self._history, self._replies = [], []
+            if self._ticker is not None:
+                self._ticker.pause()
+            await self.query_one(Conversation).reset()
+        responder = self._slot.responder
+        self.query_one(StatusLine).show_context(0, responder.context if responder is not None else 0)
+        self.refresh_bindings()
+        self.query_one(QuestionBox).focus()
+
+    def action_copy_answer(self) -> None:
+        """Copy the newest answer, as its Markdown source."""
+        text = next((turn.answer.text.strip() for turn in reversed(self.query(Turn)) if turn.answer.text.strip()), "")
+        if text:
+            self.copy_to_clipboard(text)
+            self.notify("The answer is copied.", markup=False)
+        else:
+            self.notify("There is no answer to copy yet.", markup=False)
+
+    def action_scroll_conversation(self, pages: int) -> None:
+        """By so many pages, from the question box."""
+        conversation = self.query_one(Conversation)
+        if pages < -1:
+            conversation.scroll_home()
+        elif pages > 1:
+            conversation.anchor()
+        elif pages < 0:
+            conversation.scroll_page_up()
+        else:
+            conversation.scroll_page_down()
+
+    async def action_help(self) -> None:
+        """The keys."""
+        await self.push_screen(HelpScreen())
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette: Textual's own commands and the budgets."""
+        yield from super().get_system_commands(screen)
+        for step in STEPS:
+            name = budget_name(step)
+            yield SystemCommand(
+                f"Budget {name}", "Thinking tokens from the next question on", lambda s=step: self.set_budget(s)
+            )
+
+    def _tell(self, message: Message) -> None:
+        if self.is_running:
+            self.post_message(message)

@@ -1,0 +1,86 @@
+"""`kangae chat`, which is also bare `kangae`: the interface in a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from models.errors import UsageError
+from runtime.commands.options import add_budget_options, add_model_options, chosen
+
+if TYPE_CHECKING:
+    from runtime.responder import Responder
+    from runtime.settings import Settings
+    from tui.app import ChatOptions
+
+
+def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `chat`; it sets `run`, a function of the parsed arguments to an exit code."""
+    chat = subparsers.add_parser(
+        "chat", help="the interface in the terminal", description="Think and talk in the terminal."
+    )
+    add_chat_options(chat)
+    chat.set_defaults(run=run_chat)
+
+
+def add_chat_options(parser: argparse.ArgumentParser) -> None:
+    """Which model, and how long it thinks."""
+    add_model_options(parser)
+    add_budget_options(parser)
+    parser.add_argument("--system", metavar="TEXT", help="what the model is told before the conversation")
+
+
+def run_chat(arguments: argparse.Namespace) -> int:
+    """Show the interface until it is left."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
+        raise UsageError("The interface needs a terminal that can draw. Without one, ask with `kangae ask QUESTION`.")
+    # Textual asks terminals to report all keys as escape codes; in some, that loses the text of an input method: no
+    # Japanese could be written. 0 in the environment turns it on again (then Shift+Enter is told apart from Enter).
+    os.environ.setdefault("TEXTUAL_DISABLE_KITTY_KEY", "1")
+    from models.locations import state_folder
+    from runtime.settings import load_settings
+    from tui.app import KangaeApp
+    from tui.session_log import SessionLog
+
+    settings = load_settings()
+    options = chat_options(arguments, settings)
+    app = KangaeApp(
+        make_opener(arguments, settings),
+        options,
+        model_name=chosen(arguments, settings, "model"),
+        log=SessionLog(system=options.system) if settings.store else None,
+        preferences=state_folder() / "tui.json",
+    )
+    app.run()
+    return app.return_code or 0
+
+
+def chat_options(arguments: argparse.Namespace, settings: Settings) -> ChatOptions:
+    """What flags and settings say of every turn."""
+    from tui.app import ChatOptions
+
+    return ChatOptions(
+        budget=chosen(arguments, settings, "budget"),
+        minimum=chosen(arguments, settings, "min_thinking"),
+        max_answer=chosen(arguments, settings, "max_answer"),
+        system=chosen(arguments, settings, "system"),
+    )
+
+
+def make_opener(arguments: argparse.Namespace, settings: Settings) -> Callable[[Callable[[float], None]], Responder]:
+    """Opens the model in a worker process, so that the interface survives what the C library does not."""
+    from runtime import opening
+    from runtime.worker import WorkerResponder
+
+    open_model = functools.partial(
+        opening.open_model,
+        context=chosen(arguments, settings, "context"),
+        threads=chosen(arguments, settings, "threads"),
+        gpu_layers=chosen(arguments, settings, "gpu_layers"),
+    )
+    model = chosen(arguments, settings, "model")
+    return lambda on_progress: WorkerResponder(open=open_model, model=model, on_progress=on_progress)

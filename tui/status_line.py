@@ -1,0 +1,66 @@
+"""One line above the keys: the budget, the model, how fast it writes, how full its context is."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from tui.budget_steps import budget_name
+
+
+class BudgetLabel(Static):
+    """The budget; a click goes to the next one."""
+
+    class Clicked(Message):
+        """The budget was clicked."""
+
+    def on_click(self, event: events.Click) -> None:
+        event.stop()
+        self.post_message(self.Clicked())
+
+
+class StatusLine(Horizontal):
+    """Says what is known; what is not known yet is left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._model = ""
+        self._speed: float | None = None
+        self._context_use: tuple[int, int] | None = None
+
+    def compose(self) -> ComposeResult:
+        yield BudgetLabel(markup=False)
+        yield Static(id="facts", markup=False)
+
+    def show_budget(self, tokens: int | None) -> None:
+        """Thinking tokens of the next question; None: unlimited."""
+        name = budget_name(tokens)
+        unit = " tokens" if tokens else ""
+        self.query_one(BudgetLabel).update(Content.assemble("budget ", (name + unit, "bold")))
+
+    def show_model(self, words: str) -> None:
+        """The model's name and quantization, or how its loading goes."""
+        self._model = words
+        self._show()
+
+    def show_speed(self, tokens_per_second: float | None) -> None:
+        """Tokens per second while decoding; None: not known."""
+        self._speed = tokens_per_second
+        self._show()
+
+    def show_context(self, used: int, size: int) -> None:
+        """Tokens of the context in use."""
+        self._context_use = (used, size) if size else None
+        self._show()
+
+    def _show(self) -> None:
+        parts = [self._model] if self._model else []
+        if self._speed is not None:
+            parts.append(f"{self._speed:.0f} tok/s" if self._speed >= 10 else f"{self._speed:.1f} tok/s")
+        if self._context_use is not None:
+            parts.append(f"context {self._context_use[0]}/{self._context_use[1]}")
+        self.query_one("#facts", Static).update(Content(" · ".join(parts)))

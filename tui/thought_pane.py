@@ -1,0 +1,136 @@
+"""A thought: a line that tells how long, how much and why it ended, and below it the thought, shown or folded away."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from tui.budget_bar import budget_bar
+from tui.budget_steps import budget_name
+from tui.live_text import LiveText
+
+_NARROW = 50  # cells: below this the line goes without its bar
+
+
+class ThoughtTitle(Static):
+    """The line above a thought; a click folds or unfolds."""
+
+    class Clicked(Message):
+        """The line was clicked."""
+
+    def on_click(self, event: events.Click) -> None:
+        event.stop()
+        self.post_message(self.Clicked())
+
+
+class ThoughtPane(Vertical):
+    """One thought. While folded its text is kept but not laid out: a hidden thought costs nothing."""
+
+    def __init__(self, budget: int | None, *, folded: bool = False) -> None:
+        super().__init__()
+        self.folded = folded
+        self.touched = False
+        """Whether the user folded or unfolded this one: then nothing else does."""
+        self.text = ""
+        self.tokens = 0
+        self._budget = budget
+        self._seconds = 0.0
+        self._doing = "waiting"
+        self._ended: str | None = None
+        self._body: LiveText | None = None
+
+    def compose(self) -> ComposeResult:
+        yield ThoughtTitle(markup=False)
+
+    def on_mount(self) -> None:
+        self._show_title()
+
+    def wait(self, doing: str) -> None:
+        """Before the first token: what is done instead of thinking (loading, reading)."""
+        self._doing = doing
+        self._show_title()
+
+    def think(self, text: str, tokens: int, seconds: float) -> None:
+        """More of the thought; `seconds` since its first token."""
+        self._doing = ""
+        if not self.text:
+            text = text.lstrip()
+        self.text += text
+        self.tokens, self._seconds = tokens, seconds
+        if not self.folded and self.text:
+            if self._body is None:
+                self._unfold()
+            else:
+                self._body.append(text)
+        self._show_title()
+
+    def tick(self, seconds: float) -> None:
+        """Time goes on."""
+        if self.thinking:
+            self._seconds = seconds
+            self._show_title()
+
+    def end(self, words: str, seconds: float, tokens: int) -> None:
+        """The thought is over; `words` say why."""
+        self._ended, self._doing = words, ""
+        self._seconds, self.tokens = seconds, tokens
+        self._show_title()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether nothing has been thought or answered yet."""
+        return self._ended is None and bool(self._doing)
+
+    @property
+    def thinking(self) -> bool:
+        """Whether tokens of the thought are coming."""
+        return self._ended is None and not self._doing
+
+    def fold(self, folded: bool, *, by_user: bool) -> None:
+        """Hide or show the text. What the user chose stays."""
+        if by_user:
+            self.touched = True
+        elif self.touched:
+            return
+        self.folded = folded
+        if folded and self._body is not None:
+            self._body.remove()
+            self._body = None
+        elif not folded and self._body is None and self.text:
+            self._unfold()
+        self._show_title()
+
+    def on_thought_title_clicked(self, event: ThoughtTitle.Clicked) -> None:
+        event.stop()
+        self.fold(not self.folded, by_user=True)
+
+    def on_resize(self) -> None:
+        self._show_title()
+
+    def title(self) -> Content:
+        """The line as it stands now."""
+        if self._doing:
+            return Content.styled(f"· {self._doing}", "$text-muted")
+        if self._ended is not None and not self.tokens:
+            return Content.styled(f"· {self._ended}", "$text-muted")
+        mark = "▶" if self.folded else "▼"
+        if self._ended is not None:
+            spent = f"{self.tokens} token{'' if self.tokens == 1 else 's'}"
+            return Content.styled(f"{mark} thought {self._seconds:.1f} s · {spent} · {self._ended}", "$text-muted")
+        spent = f"{self.tokens} tokens" if self._budget is None else f"{self.tokens}/{budget_name(self._budget)} tokens"
+        line = Content.assemble((f"{mark} thinking", "bold"), f" {self._seconds:.1f} s · {spent}")
+        if self._budget and self.size.width >= _NARROW:
+            line = Content.assemble(line, "  ", budget_bar(self.tokens, self._budget))
+        return line
+
+    def _unfold(self) -> None:
+        self._body = LiveText(self.text)
+        self.mount(self._body)
+
+    def _show_title(self) -> None:
+        if self.is_mounted:
+            self.query_one(ThoughtTitle).update(self.title())
