@@ -1,1 +1,4 @@
-"""kangae-tiny, the model that ships: weights, card, teacher and trainer. Imports nothing of ours from outside this folder."""
+"""kangae-tiny, the model that ships: weights, card, teacher and trainer.
+
+It imports nothing of ours from outside this folder.
+"""

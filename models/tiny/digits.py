@@ -173,9 +173,11 @@ def compare(writer: Writer, left: int, right: int) -> int:
 
 
 def divide_long(writer: Writer, left: int, right: int, rng: random.Random, wrong_guesses: float) -> tuple[int, int]:
-    """Write left/right (right of two digits or more): a guess a digit, multiplied, compared, subtracted, compared again.
+    """Write left/right (right of two digits or more): a guess a digit, multiplied, compared,
+    subtracted, compared again.
 
-    With probability `wrong_guesses` a guess is off by one (not learned), is found out by a comparison, and is made again.
+    With probability `wrong_guesses` a guess is off by one (not learned), is found out by a comparison, and is made
+    again.
     """
     writer.write(f"{left}/{right}\n")
     quotient, rest = "", 0

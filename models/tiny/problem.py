@@ -17,12 +17,71 @@ DAYS: Mapping[str, tuple[str, ...]] = {
 }
 ITEMS: Mapping[str, tuple[str, ...]] = {
     "en": tuple(
-        "bolts nuts screws washers parts gears bearings brackets plates pipes valves seals springs pins rivets panels motors "
-        "sensors cables boxes pallets shafts rings clamps filters hoses belts boards switches housings".split()
+        [
+            "bolts",
+            "nuts",
+            "screws",
+            "washers",
+            "parts",
+            "gears",
+            "bearings",
+            "brackets",
+            "plates",
+            "pipes",
+            "valves",
+            "seals",
+            "springs",
+            "pins",
+            "rivets",
+            "panels",
+            "motors",
+            "sensors",
+            "cables",
+            "boxes",
+            "pallets",
+            "shafts",
+            "rings",
+            "clamps",
+            "filters",
+            "hoses",
+            "belts",
+            "boards",
+            "switches",
+            "housings",
+        ]
     ),
     "ja": tuple(
-        "ボルト ナット ねじ ワッシャー 部品 歯車 ベアリング ブラケット プレート パイプ バルブ シール ばね ピン リベット "
-        "パネル モーター センサー ケーブル 箱 パレット シャフト リング クランプ フィルター ホース ベルト 基板 スイッチ".split()
+        [
+            "ボルト",
+            "ナット",
+            "ねじ",
+            "ワッシャー",
+            "部品",
+            "歯車",
+            "ベアリング",
+            "ブラケット",
+            "プレート",
+            "パイプ",
+            "バルブ",
+            "シール",
+            "ばね",
+            "ピン",
+            "リベット",
+            "パネル",
+            "モーター",
+            "センサー",
+            "ケーブル",
+            "箱",
+            "パレット",
+            "シャフト",
+            "リング",
+            "クランプ",
+            "フィルター",
+            "ホース",
+            "ベルト",
+            "基板",
+            "スイッチ",
+        ]
     ),
 }
 # (larger unit, smaller unit, factor)

@@ -1,12 +1,12 @@
 """Writes problem files, one JSON object a line, for `kangae bench budget --problems` and `kangae ask --file`.
 
     python -m models.tiny.problems -n 2000 --seed 7 -o problems.jsonl
-    python -m models.tiny.problems -n 1000 --english tests/tiny/heldout_english.toml --japanese tests/tiny/heldout_japanese.toml
-    python -m models.tiny.problems -n 500 --plant altered      # a thought whose result was replaced; the answer must follow it
-    python -m models.tiny.problems -n 500 --plant slip         # a thought with a wrong digit before its check
+    python -m models.tiny.problems -n 1000 --english ENGLISH.toml --japanese JAPANESE.toml     # other wordings
+    python -m models.tiny.problems -n 500 --plant altered   # a finished thought with another result
+    python -m models.tiny.problems -n 500 --plant slip      # a thought with a wrong digit before its check
 
-A line holds `id`, `question`, `expected`, `skill`, `language`, `hard`, and with `--plant` also `thinking`: the thought so far,
-to be continued from (`closed` true: the thought is finished and only the answer is wanted).
+A line holds `id`, `question`, `expected`, `skill`, `language`, `hard`, and with `--plant` also `thinking`: the
+thought so far, to be continued from (`closed` true: the thought is finished and only the answer is wanted).
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ def write_problems(
     count: int, seed: int, wordings: dict[Language, Wordings], *, hard: bool = False, plant: str = "none",
     skills: tuple[str, ...] = SKILLS, listed: bool = False,
 ) -> Iterator[dict[str, object]]:  # fmt: skip
-    """Problems over all skills and both languages in turn, operands from the test split. `listed`: the listed form only."""
+    """Problems over all skills and both languages in turn, operands from the test split.
+
+    `listed`: the listed form only.
+    """
     rng = random.Random(f"problems-{seed}")
     number = 0
     while number < count:

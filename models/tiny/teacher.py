@@ -1,8 +1,8 @@
 """The teacher: draws a problem, words it, thinks it through, and lays it out as one conversation to learn from.
 
-Modes of a lesson: the full thought; `off` (an empty thought); `cut` (the thought broken off anywhere and closed by force);
-`altered` (another result written into a finished thought, which the answer must follow). Answering without or with half a
-thought is thus in distribution and not an accident of format.
+Modes of a lesson: the full thought; `off` (an empty thought); `cut` (the thought broken off anywhere and closed by
+force); `altered` (another result written into a finished thought, which the answer must follow). Answering without or
+with half a thought is thus in distribution and not an accident of format.
 """
 
 from __future__ import annotations
@@ -21,10 +21,19 @@ from models.tiny.wording import Refusals, training_wordings
 Mode = Literal["full", "off", "cut", "altered"]
 CLOSING_MESSAGE = "\nTime is up.\n"
 _CLOSERS = ((CLOSING_MESSAGE + "</think>\n\n", 0.6), ("\n</think>\n\n", 0.2), ("</think>\n\n", 0.2))
-_WEIGHTS: Mapping[str, float] = {"multiply": 1.4, "stock": 1.4, "takt": 1.4, "yield": 1.2, "sort": 1.2, "conversion": 1.2}
+_WEIGHTS: Mapping[str, float] = {
+    "multiply": 1.4,
+    "stock": 1.4,
+    "takt": 1.4,
+    "yield": 1.2,
+    "sort": 1.2,
+    "conversion": 1.2,
+}
 _SYSTEMS = (
-    "You are a helpful assistant.", "You are Kangae.", "Answer briefly.", "You help people on a shop floor.", "Be concise.",
-    "You are a factory assistant. Answer in the asker's language.", "あなたは親切なアシスタントです。", "簡潔に答えてください。",
+    "You are a helpful assistant.", "You are Kangae.", "Answer briefly.", "You help people on a shop floor.",
+    "Be concise.",
+    "You are a factory assistant. Answer in the asker's language.",
+    "あなたは親切なアシスタントです。", "簡潔に答えてください。",
     "あなたは工場の計算係です。", "Think carefully, then answer.",
 )  # fmt: skip
 
@@ -73,7 +82,9 @@ class Teacher:
         before = self._before(rng, language)
         prompt = before + f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
         draw_mode = rng.random()
-        mode: Mode = "full" if draw_mode < 0.75 else "cut" if draw_mode < 0.89 else "off" if draw_mode < 0.97 else "altered"
+        mode: Mode = (
+            "full" if draw_mode < 0.75 else "cut" if draw_mode < 0.89 else "off" if draw_mode < 0.97 else "altered"
+        )
         if problem is None:
             mode = "full" if mode == "altered" else mode
             thought = refuse(language)
@@ -81,8 +92,13 @@ class Teacher:
             check = rng.random() < 0.72
             slip = mode == "full" and check and rng.random() < 0.4
             thought = think(
-                problem, rng, check=check, slip=slip, again=check and rng.random() < 0.06,
-                            wrong_guesses=0.0 if mode == "cut" else 0.12)
+                problem,
+                rng,
+                check=check,
+                slip=slip,
+                again=check and rng.random() < 0.06,
+                wrong_guesses=0.0 if mode == "cut" else 0.12,
+            )
         segments, answer = _lay_out(mode, thought, language, rng)
         return Sample((Segment(prompt, False), *segments), question, answer, problem, mode)
 

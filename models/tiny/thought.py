@@ -1,15 +1,15 @@
 """The thought of a problem: words to an expression, digit programs, a result, a check by inverse operations, a repair.
 
-    320-145+60
-    320-145:10-5=5,5;...=175
-    175+060:...235
-    so 235 bolts
-    Wait, check
-    235-060:...=175
-    175~175 ok
-    175+145:...320
-    320~320 ok
-    so 235 bolts
+320-145+60
+320-145:10-5=5,5;...=175
+175+060:...235
+so 235 bolts
+Wait, check
+235-060:...=175
+175~175 ok
+175+145:...320
+320~320 ok
+so 235 bolts
 """
 
 from __future__ import annotations
@@ -199,10 +199,8 @@ def _sort(p: Problem, s: Slate) -> str:
     s.note(f"{a},{b},{c}")
     low, high = (a, b) if s.compare(a, b) < 0 else (b, a)
     s.note(f"{low},{high}")
-    if s.compare(low, c) > 0:
-        order = (c, low, high)
-    else:
-        order = (low, high, c) if s.compare(high, c) < 0 else (low, c, high)
+    order = [low, high]
+    order.insert(0 if s.compare(low, c) > 0 else 2 if s.compare(high, c) < 0 else 1, c)
     return ", ".join(str(number) for number in order)
 
 
@@ -308,7 +306,13 @@ class Thought:
 
 
 def think(
-    problem: Problem, rng: random.Random, *, check: bool, slip: bool = False, again: bool = False, wrong_guesses: float = 0.0
+    problem: Problem,
+    rng: random.Random,
+    *,
+    check: bool,
+    slip: bool = False,
+    again: bool = False,
+    wrong_guesses: float = 0.0,
 ) -> Thought:
     """Write the thought. `slip` (with `check`) plants one wrong digit, which the check finds and the thought repairs;
     `again` checks a second time."""

@@ -1,4 +1,6 @@
-"""Re-executes a thought from its text alone: every step is computed again, every copy and every verdict is held against it.
+"""Re-executes a thought from its text alone.
+
+Every step is computed again, and every copy and every verdict is held against it.
 
 It shares no code with the digit programs that wrote the text.
 """
@@ -16,8 +18,10 @@ _AGREE = re.compile(r"^([\dr]+)~([\dr]+) (ok|no|合う|違う)$")
 
 
 def faults(thought: str) -> list[str]:
-    """The lines of a thought that do not hold, in order; empty for a sound thought. A thought that repairs a planted slip
-    has its slipped line among the faults and nothing after it."""
+    """The lines of a thought that do not hold, in order; empty for a sound thought.
+
+    A thought that repairs a planted slip has its slipped line among the faults and nothing after it.
+    """
     return [line for line in thought.splitlines() if not _holds(line)]
 
 
@@ -35,16 +39,15 @@ def _holds(line: str) -> bool:
     if sign in "-/":
         body, _, final = body.rpartition("=")
     steps = body.split(";")
-    sound = {"+": _sum, "-": _difference, "*": _product, "/": _quotient}[sign](left, right, steps)
+    if not _STEPS[sign](left, right, steps):
+        return False
     a, b = int(left), int(right)
     last = steps[-1].rsplit(",", 1)[-1]
-    whole = {
-        "+": lambda: last == str(a + b).zfill(len(last)),
-        "-": lambda: final == str(a - b),
-        "*": lambda: int(last) == a * b,
-        "/": lambda: b != 0 and final == f"{a // b}r{a % b}",
-    }[sign]()
-    return sound and whole
+    if sign == "+":
+        return last == str(a + b).zfill(len(last))
+    if sign == "-":
+        return final == str(a - b)
+    return int(last) == a * b if sign == "*" else final == f"{a // b}r{a % b}"
 
 
 def _sum(left: str, right: str, steps: list[str]) -> bool:
@@ -127,3 +130,6 @@ def _comparison(left: str, right: str, body: str) -> bool:
         if found[2] != "=":
             return index == len(pairs) - 1
     return len(pairs) == len(left)
+
+
+_STEPS = {"+": _sum, "-": _difference, "*": _product, "/": _quotient}

@@ -1,6 +1,7 @@
 """Questions in words: patterns with alternations, filled with a problem's operands.
 
-Pattern syntax: `{slot}`, `(a|b|)` alternations that nest; double spaces are folded. The patterns are data, in `wordings/`.
+Pattern syntax: `{slot}`, `(a|b|)` alternations that nest; double spaces are folded. The patterns are data, in
+`wordings/`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ _WIDE = str.maketrans("0123456789", "０１２３４５６７８９")
 Tree = tuple["str | tuple[Tree, ...]", ...]  # a sequence of texts and of alternations
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parse(pattern: str) -> Tree:
     def sequence(start: int, closing: str) -> tuple[Tree, int]:
         parts: list[str | tuple[Tree, ...]] = []
@@ -75,8 +76,10 @@ class Wordings:
     def ask(
         self, problem: Problem, rng: random.Random, *, plain: bool = False, first: bool = False
     ) -> tuple[str, Problem]:
-        """The question's text, and the problem as the text tells it (its item may be the wording's own). `plain`: without
-        anything around the question; `first`: in the skill's first pattern."""
+        """The question's text, and the problem as the text tells it (its item may be the wording's own).
+
+        `plain`: without anything around the question; `first`: in the skill's first pattern.
+        """
         if problem.skill == "stock":
             text = self._stock(problem, rng)
         else:
@@ -92,7 +95,11 @@ class Wordings:
         amounts = [n for _, n in problem.events]
         whole = "whole_" + "_".join(kinds)
         if whole in self.stock and rng.random() < 0.3:
-            return expand(rng.choice(self.stock[whole]), rng).replace("{n1}", str(amounts[0])).replace("{n2}", str(amounts[1]))
+            return (
+                expand(rng.choice(self.stock[whole]), rng)
+                .replace("{n1}", str(amounts[0]))
+                .replace("{n2}", str(amounts[1]))
+            )
         sentences = [expand(rng.choice(self.stock["start"]), rng)]
         for kind, n in problem.events:
             sentences.append(expand(rng.choice(self.stock[kind]), rng).replace("{n}", str(n)))
@@ -137,8 +144,14 @@ class Refusals:
 
     def __init__(self, path: Path = WORDINGS / "refusals.toml") -> None:
         table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        self._patterns: dict[Language, list[str]] = {"en": table["english"]["patterns"], "ja": table["japanese"]["patterns"]}
-        self._fill: dict[Language, dict[str, list[str]]] = {"en": table["english"]["fill"], "ja": table["japanese"]["fill"]}
+        self._patterns: dict[Language, list[str]] = {
+            "en": table["english"]["patterns"],
+            "ja": table["japanese"]["patterns"],
+        }
+        self._fill: dict[Language, dict[str, list[str]]] = {
+            "en": table["english"]["fill"],
+            "ja": table["japanese"]["fill"],
+        }
 
     def ask(self, language: Language, rng: random.Random) -> str:
         """One question that no skill answers."""

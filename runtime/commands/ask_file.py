@@ -93,7 +93,7 @@ class _InOrder:
             result = results[index]
             if isinstance(result, KangaeError):
                 sys.stdout.write(json_line(_error_object(self._lines[index], result)) + "\n")
-            elif not gaps or result.finish != "cancelled" or result.thinking or result.answer:
+            elif result.finish != "cancelled" or result.thinking or result.answer:
                 sys.stdout.write(json_line(result.as_json()) + "\n")
                 told.append(result)
         sys.stdout.flush()

@@ -83,7 +83,9 @@ def test_thoughts_are_sound(skill: str) -> None:
             assert re.findall(r"\d+", thought.answer)[0] == expected
 
 
-@pytest.mark.parametrize("skill", ["add", "subtract", "multiply", "divide", "stock", "production", "packing", "mean", "reorder"])
+@pytest.mark.parametrize(
+    "skill", ["add", "subtract", "multiply", "divide", "stock", "production", "packing", "mean", "reorder"]
+)
 def test_a_slip_is_found_and_repaired(skill: str) -> None:
     rng = random.Random(skill)
     for turn in range(100):
@@ -116,7 +118,11 @@ def test_splits_are_disjoint_and_blind_to_order_and_language() -> None:
             assert not draw(rng, skill, "ja", held_out=False).held_out
     assert Problem("add", "en", {"a": 12, "b": 55}).held_out == Problem("add", "ja", {"a": 55, "b": 12}).held_out
     for day in range(7):
-        english = Problem("weekday", "en", {"day": "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()[day], "days": 9})
+        english = Problem(
+            "weekday",
+            "en",
+            {"day": ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"][day], "days": 9},
+        )
         japanese = Problem("weekday", "ja", {"day": "月火水木金土日"[day] + "曜", "days": 9})
         assert english.held_out == japanese.held_out
 
@@ -145,7 +151,9 @@ def test_held_out_wordings_and_everyday_questions_are_not_trained_on() -> None:
         trained = training_wordings()[language]
         for skill, patterns in held_out.skills.items():
             assert not set(patterns) & set(trained.skills[skill])
-    everyday = {json.loads(line)["question"] for line in (HERE / "everyday.jsonl").read_text(encoding="utf-8").splitlines()}
+    everyday = {
+        json.loads(line)["question"] for line in (HERE / "everyday.jsonl").read_text(encoding="utf-8").splitlines()
+    }
     refusals, rng = Refusals(), random.Random(4)
     drawn = {refusals.ask(LANGUAGES[turn % 2], rng) for turn in range(40_000)}
     assert len(everyday) == 200
@@ -172,7 +180,10 @@ def test_lessons_are_laid_out_as_the_chat_template_says() -> None:
 
 def test_an_altered_answer_has_the_same_form() -> None:
     rng = random.Random(1)
-    for language, text in (("en", "144 full, 1 left"), ("en", "14:15"), ("ja", "日曜"), ("ja", "はい"), ("en", "95 %")):
+    answers: list[tuple[Language, str]] = [
+        ("en", "144 full, 1 left"), ("en", "14:15"), ("ja", "日曜"), ("ja", "はい"), ("en", "95 %"),
+    ]  # fmt: skip
+    for language, text in answers:
         other = alter(text, language, rng)
         assert other != text
         assert re.sub(r"\d", "0", other) == re.sub(r"\d", "0", text) or not re.search(r"\d", text)
