@@ -52,9 +52,10 @@ class Limits:
 
     @classmethod
     def of(cls, size: int) -> Limits:
-        """For `size` bytes of model: 2 s of CPU and 256 MiB, and more as the weights are read through."""
+        """For `size` bytes of model: 2 s of CPU and 256 MiB, and more as the weights are read through. Wall time is
+        wider, so that a busy machine refuses no good file."""
         cpu = 2 + size // (20 * _MIB)
-        return cls(cpu, 3.0 * cpu, 1024 * _MIB + 2 * size, 256 * _MIB + size)
+        return cls(cpu, 10.0 + 3.0 * cpu, 1024 * _MIB + 2 * size, 256 * _MIB + size)
 
 
 def check_model(path: Path, cache: Path) -> Verdict:

@@ -8,7 +8,8 @@ both read this tracker, so that they cannot disagree on a count. Rules:
   block can so still end.
 - In the answer a tag inside a fenced block or an inline code span is text. Outside of code an opener starts a thought
   again, and a doubled closer is dropped.
-- Newlines right after a tag that acts are layout, not content.
+- Newlines right after a tag that acts are layout, not content; so is white space before the first content. Tokens of
+  nothing but layout are no answer: the first few of them are not counted (the rest is, so that none go on for ever).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Literal
 
 Kind = Literal["thinking", "answer"]
 
+_LAYOUT = 4  # tokens
 _TAIL = 32  # characters of each kind that are kept: for the search of a boundary, and for seams
 
 
@@ -50,6 +52,9 @@ class Outlook:
     opens: bool = False
     opens_again: bool = False
     closes: bool = False
+
+
+NO_TAG = Outlook()
 
 
 class _Group:
@@ -132,6 +137,7 @@ class PhaseTracker:
     def __init__(self, openers: tuple[str, ...], closers: tuple[str, ...], *, phase: Phase = Phase.BEFORE) -> None:
         self._openers = openers
         self._closers = closers
+        self._all_tags = (*closers, *openers)
         self._tag_starts = re.compile("|".join(sorted({re.escape(tag[0]) for tag in (*openers, *closers)})) or "(?!)")
         self._phase = phase
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -140,12 +146,13 @@ class PhaseTracker:
         self._groups: list[_Group] = []  # one entry for each character of _text
         self._lead = ""
         self._skip_newlines = True
+        self._layout = _LAYOUT
         self._code = _CodeSpans()
         self._tails: dict[Kind, str] = {"thinking": "", "answer": ""}
         self._seam = False
         self._counts: dict[Kind, int] = {"thinking": 0, "answer": 0}
         self._has_answer = False
-        self._acts = Outlook()
+        self._acts = NO_TAG
 
     @property
     def phase(self) -> Phase:
@@ -234,11 +241,17 @@ class PhaseTracker:
 
         A complete tag counts even where a longer one might follow.
         """
+        if self._carry:
+            piece = self._decoder.getstate()[0] + piece
         ahead = self._text + piece.decode("utf-8", "replace")
-        if not self._carry and not any(tag in ahead for tag in (*self._openers, *self._closers)):
-            return Outlook()
+        for tag in self._all_tags:
+            if tag in ahead:
+                break
+        else:
+            return NO_TAG
         trial = copy.deepcopy(self)
-        trial._acts = Outlook()
+        trial._acts = NO_TAG
+        trial._decoder.reset()
         trial.feed(-1, piece)
         trial._drain(final=True)
         return trial._acts
@@ -250,7 +263,7 @@ class PhaseTracker:
     def _tags(self) -> tuple[str, ...]:
         if self._phase is Phase.ANSWER and self._code.inside:
             return ()
-        return (*self._closers, *self._openers)
+        return self._all_tags
 
     def _drain(self, *, final: bool) -> list[Piece]:
         pieces: list[Piece] = []
@@ -270,8 +283,7 @@ class PhaseTracker:
     def _act(self, tag: str) -> None:
         for group in self._groups[: len(tag)]:
             group.held -= 1
-            if group.held == 0 and not group.has_content and not group.forced:
-                self._counts[group.kind] -= len(group.ids)
+            self._leave_out(group)
         self._text, self._groups = self._text[len(tag) :], self._groups[len(tag) :]
         self._seam = True
         closes = tag in self._closers
@@ -289,25 +301,42 @@ class PhaseTracker:
             return
         self._lead = ""
         self._skip_newlines = True
+        self._layout = _LAYOUT
         self._code = _CodeSpans()
+
+    def _leave_out(self, group: _Group) -> None:
+        """Count a group no more if all of it was given out, and none of it is content."""
+        if group.held == 0 and not group.has_content and not group.forced:
+            self._counts[group.kind] -= len(group.ids)
+
+    def _is_layout(self, group: _Group) -> bool:
+        """Take a character as layout, while there is not too much of it."""
+        if self._layout == 0:
+            return False
+        self._layout -= group.held == 0
+        self._leave_out(group)
+        return True
 
     def _emit(self, pieces: list[Piece]) -> None:
         char, group = self._text[0], self._groups[0]
         self._text, self._groups = self._text[1:], self._groups[1:]
         group.held -= 1
         if self._phase is Phase.BEFORE:
-            self._settle(group, "answer")
             if char.isspace():
                 self._lead += char
+                if not self._is_layout(group):
+                    self._settle(group, "answer")
                 return
             self._phase = Phase.ANSWER
             for one in self._lead.lstrip("\r\n"):
                 self._give(pieces, one, group)
             self._lead = ""
         kind: Kind = "thinking" if self._phase is Phase.THINKING else "answer"
-        self._settle(group, kind)
         if self._skip_newlines and char in "\r\n":
+            if kind == "thinking" or not self._is_layout(group):
+                self._settle(group, kind)
             return
+        self._settle(group, kind)
         self._give(pieces, char, group)
 
     def _emit_run(self, pieces: list[Piece]) -> bool:
@@ -349,7 +378,7 @@ class PhaseTracker:
         """Whether the text on both sides of a tag that was taken out begins to spell a tag: `<thi` + `nk>`."""
         return any(
             tag[size] == char and before.endswith(tag[:size])
-            for tag in (*self._openers, *self._closers)
+            for tag in self._all_tags
             for size in range(1, len(tag))
         )
 

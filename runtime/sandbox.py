@@ -1,15 +1,19 @@
 """The Jinja2 sandbox for chat templates: no access to objects, no list that grows, no text that explodes.
 
 The template comes with a model file from anywhere. Jinja2's own sandbox (>= 3.1.6, for CVE-2025-27516) closes the way
-to Python; what is added here bounds memory: every way to make a long text out of a short one is capped. Time and output
-are bounded by runtime.template. Settings and helpers follow transformers' `apply_chat_template`.
+to Python; what is added here bounds memory: every value that a template makes (a literal, a sum, a filter's or a call's
+result, a macro's or a block's text) is weighed where it is made, so that none of more than MAX_VALUE ever exists, however
+often it holds the same part. Time and output are bounded by runtime.template. Settings and helpers follow transformers'
+`apply_chat_template`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterable, Mapping, Sequence, ValuesView
 from datetime import datetime
+from functools import wraps
+from types import GeneratorType
 from typing import Any, Final, NoReturn
 
 from jinja2 import Template, TemplateError, nodes
@@ -19,6 +23,7 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 
 MAX_VALUE: Final = 4_000_000  # characters or items in one value
 _MAX_INTEGER_BITS: Final = 4096
@@ -33,13 +38,54 @@ class Refused(TemplateError):
     """The template itself refused the conversation by `raise_exception`."""
 
 
-def _size(value: Any) -> int:
-    return len(value) if isinstance(value, str | list | tuple | dict) else 32
+def _weight(value: Any) -> int:
+    """Characters and items of a value, those of a part that stands in it twice counted twice; raises SecurityError
+    over MAX_VALUE."""
+    total, left = 0, [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, str):
+            total += len(part)
+        elif isinstance(part, Mapping):
+            total += len(part)
+            left += (*part.keys(), *part.values())
+        elif isinstance(part, list | tuple | set | frozenset | ValuesView | ItemsView):
+            total += len(part)
+            left += part
+        elif isinstance(part, Namespace):
+            left.append(part._Namespace__attrs)  # type: ignore[attr-defined]
+        total += 1
+        _bounded(total + len(left))
+    return total
+
+
+def _weighed(value: Any) -> Any:
+    """`value`, if it is not too heavy."""
+    if isinstance(value, str):
+        _bounded(len(value))
+    else:
+        _weight(value)
+    return value
 
 
 def _bounded(size: int) -> None:
     if size > MAX_VALUE:
         raise SecurityError(f"a value of {size} characters or items, over the limit of {MAX_VALUE}")
+
+
+def _gathered(parts: Iterable[Any]) -> list[Any]:
+    """What an iterator gives, weighed as it comes."""
+    found, total = [], 0
+    for part in parts:
+        total += _weight(part)
+        _bounded(total)
+        found.append(part)
+    return found
+
+
+def _concat(parts: Iterable[str]) -> str:
+    """The text of a macro or a block."""
+    return "".join(_gathered(parts))
 
 
 def _replace(text: str, old: str, new: str, count: int = -1) -> str:
@@ -49,7 +95,7 @@ def _replace(text: str, old: str, new: str, count: int = -1) -> str:
 
 
 def _join(separator: str, parts: Any) -> str:
-    texts = [str(part) for part in parts]
+    texts = _gathered(str(part) for part in parts)
     _bounded(sum(map(len, texts)) + len(separator) * len(texts))
     return separator.join(texts)
 
@@ -95,8 +141,34 @@ class _Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
+def _bounded_filter(real: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter whose result is weighed, and what a lazy filter before it gives. (`wraps` keeps Jinja2's marks on it.)"""
+
+    @wraps(real)
+    def bounded(*args: Any, **kwargs: Any) -> Any:
+        return _weighed(real(*(_gathered(one) if isinstance(one, GeneratorType) else one for one in args), **kwargs))
+
+    return bounded
+
+
 class _Generator(CodeGenerator):
-    """Sends `a ~ b` through the sandbox, which otherwise sees only `a + b`."""
+    """Sends `a ~ b` and the literals of lists, tuples and dicts through the sandbox, which otherwise sees only `a + b`."""
+
+    def visit_List(self, node: nodes.List, frame: Frame) -> None:
+        self.write("environment.weighed(")
+        super().visit_List(node, frame)
+        self.write(")")
+
+    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:
+        self.write("environment.weighed(")
+        super().visit_Dict(node, frame)
+        self.write(")")
+
+    def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:
+        made = node.ctx == "load"  # else it names the targets of an assignment
+        self.write("environment.weighed(" if made else "")
+        super().visit_Tuple(node, frame)
+        self.write(")" if made else "")
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
         self.write("environment.concatenated((")
@@ -111,6 +183,8 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
 
     code_generator_class = _Generator
     intercepted_binops = frozenset({"+", "*", "**", "%"})
+    concat = staticmethod(_concat)
+    weighed = staticmethod(_weighed)
 
     def __init__(self) -> None:
         extensions: list[str | type[Extension]] = ["jinja2.ext.loopcontrols", _Generation]
@@ -120,6 +194,7 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         for name in _REFUSED_FILTERS:
             self.filters.pop(name, None)
         self.filters.update(tojson=_tojson, replace=_replace, join=_join_filter, indent=_indent)
+        self.filters.update({name: _bounded_filter(real) for name, real in self.filters.items()})
 
     def concatenated(self, parts: Sequence[Any]) -> str:
         """`a ~ b`."""
@@ -128,7 +203,7 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Arithmetic within bounds."""
         if operator == "+":
-            _bounded(_size(left) + _size(right))
+            _bounded(_weight(left) + _weight(right))
         elif operator == "%" and isinstance(left, str):
             raise SecurityError("text formatting by %")
         elif operator in ("*", "**"):
@@ -141,9 +216,9 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
             if bits > _MAX_INTEGER_BITS:
                 raise SecurityError("an integer of too many digits")
         elif isinstance(right, int):
-            _bounded(_size(left) * right)
+            _bounded(_weight(left) * right)
         elif isinstance(left, int):
-            _bounded(_size(right) * left)
+            _bounded(_weight(right) * left)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         """Nothing is wrapped: `format` is refused with the other methods that widen a text."""
@@ -164,7 +239,7 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
                 return _replace(owner, *args)
             if name == "join":
                 return _join(owner, *args)
-        return super().call(__context, __obj, *args, **kwargs)
+        return _weighed(super().call(__context, __obj, *args, **kwargs))
 
 
 def compile_template(source: str) -> Template:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from models.errors import CannotMeetError
 from runtime.events import CloseReason
@@ -17,6 +18,7 @@ from runtime.reply import Finish
 from runtime.request import Budget
 
 _LEAST_THOUGHT = 4  # tokens: less room than this is no thought
+_LEAST_ANSWER = 4  # tokens: so long a model is kept from ending a turn that has no answer yet
 _WINDOW = 32
 _AFTER_SENTENCE = " \t\"'”’)]*`」』）"
 _RESERVE_MOST = 512
@@ -44,12 +46,16 @@ def default_reserve(context: int) -> int:
 def plan_limits(budget: Budget, *, prompt: int, context: int, closing: int) -> Limits:
     """The limits of a turn with `prompt` tokens in a context of `context`, where a forced close takes `closing`.
 
-    A budget that does not fit beside the answer's reserve is lowered to what fits. Raises `CannotMeetError` if the
-    prompt leaves no room for an answer (and, with thinking, for a few tokens of thought).
+    A budget that does not fit beside the answer's reserve is lowered to what fits; a longest answer that does not fit
+    is a bound, but only as much as the default is kept free for it. Raises `CannotMeetError` if the prompt leaves no
+    room for an answer (and, with thinking, for a few tokens of thought).
     """
     reserve = budget.answer_reserve if budget.answer_reserve is not None else default_reserve(context)
     left = context - prompt
-    need = reserve + closing + (0 if budget.off else _LEAST_THOUGHT)
+    beside = closing + (0 if budget.off else _LEAST_THOUGHT)
+    if reserve + beside > left:
+        reserve = min(reserve, default_reserve(context))
+    need = reserve + beside
     if left < need:
         parts = (
             f"{reserve} for the answer and {need - reserve} for the thought and its closing"
@@ -70,9 +76,8 @@ def plan_limits(budget: Budget, *, prompt: int, context: int, closing: int) -> L
     )
 
 
-@dataclass(frozen=True)
-class View:
-    """What the rules see before the next token is drawn.
+class View(NamedTuple):
+    """What the rules see before the next token is drawn. (A tuple, for one is made at every token.)
 
     `tail` is the thought's end; `settled`: neither a tag nor a character is half written; `now`: seconds since the
     turn began.
@@ -140,7 +145,6 @@ class ThinkingControl:
         self.limits = limits
         self.close: CloseReason | None = "off" if off else None
         self._rules = rules
-        self._forced = False
 
     def decide(self, view: View) -> Decision:
         """What to do before the next token is drawn."""
@@ -150,25 +154,38 @@ class ThinkingControl:
             for rule in self._rules:
                 reason = rule(view, self.limits)
                 if reason is not None:
-                    return self._close(Decision(close=reason, message=view.phase is Phase.THINKING))
-        if self.limits.answer is not None and view.answer_tokens >= self.limits.answer:
+                    self.close = self.close or reason
+                    return Decision(close=reason, message=view.phase is Phase.THINKING)
+        # Held back before the answer begins: perhaps an opener of several tokens.
+        answering = view.phase is Phase.ANSWER or (view.phase is Phase.BEFORE and view.settled)
+        if answering and self.limits.answer is not None and view.answer_tokens >= self.limits.answer:
             return Decision(finish="length")
         return CONTINUE
 
     def end_of_sequence(self, view: View) -> Decision:
         """The model ended its turn: inside a thought that closes the thought, and the answer is still owed."""
         if view.phase is Phase.THINKING:
-            return self._close(Decision(close="natural", message=False))
+            self.close = self.close or "natural"
+            return Decision(close="natural", message=False)
         self.close = self.close or "natural"
         return Decision(finish="stop")
 
     def permits_end(self, view: View) -> bool:
-        """Whether the model may end its turn: not below the minimum of thought, nor with nothing but a thought that
-        was cut."""
+        """Whether the model may end its turn: not below the minimum of thought, nor right after a thought, without an
+        answer."""
         if view.phase is Phase.THINKING:
             return view.thinking_tokens >= self.limits.minimum
-        owed = self._forced and not view.has_answer and view.answer_tokens < _LEAST_THOUGHT
+        owed = self.close is not None and not view.has_answer and view.answer_tokens < _LEAST_ANSWER
         return not owed
+
+    def ended(self, view: View, finish: Finish) -> None:
+        """The turn is over, by whatever: why the thought ended, if nothing told so before."""
+        if finish == "cancelled":
+            self.close = self.close or "user"
+        elif finish == "length" and view.phase is Phase.THINKING:  # the context was full
+            self.close = self.close or "budget"
+        else:
+            self.close = self.close or "natural"
 
     def permits(self, view: View, outlook: Outlook) -> bool:
         """Whether a token that would do this may be taken.
@@ -179,8 +196,3 @@ class ThinkingControl:
         if outlook.closes and view.thinking_tokens < self.limits.minimum:
             return False
         return not (outlook.opens_again or (outlook.opens and self.close is not None))
-
-    def _close(self, decision: Decision) -> Decision:
-        self.close = self.close or decision.close
-        self._forced = True
-        return decision

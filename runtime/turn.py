@@ -11,7 +11,7 @@ from models.errors import KangaeError
 from models.family import Family
 from runtime.backends.backend import Vocabulary
 from runtime.events import AnswerDelta, Closed, Done, Event, Progress, ThinkingDelta
-from runtime.phase import Phase, PhaseTracker, Piece
+from runtime.phase import NO_TAG, Phase, PhaseTracker, Piece
 from runtime.prompt import MarkerCutter, Prompt
 from runtime.reply import Finish, ModelLabel, Reply, SpentBudget, Timings, Usage
 from runtime.request import Request
@@ -105,10 +105,10 @@ class Turn:
 
     def permits(self, token: int) -> bool:
         """Whether a drawn token may stand (thinking control's bans, by the text it would complete)."""
-        view = self._view()
         if token in self._vocabulary.end_ids:
-            return self._control.permits_end(view)
-        return self._control.permits(view, self._tracker.outlook(self._vocabulary.piece(token)))
+            return self._control.permits_end(self._view())
+        outlook = self._tracker.outlook(self._vocabulary.piece(token))
+        return outlook is NO_TAG or self._control.permits(self._view(), outlook)
 
     def drawn(self, token: int) -> Move:
         """Count the token, tell its text, decide what follows."""
@@ -121,6 +121,7 @@ class Turn:
     def ended(self, finish: Finish, error: Exception | None) -> None:
         """Give out what is held back, and the reply."""
         self._emit(self._tracker.finish())
+        self._control.ended(self._view(), finish)
         if finish in ("stop", "length"):
             self._announce()
         flags: tuple[str, ...] = ()
@@ -185,14 +186,14 @@ class Turn:
     def _view(self) -> View:
         tracker = self._tracker
         return View(
-            phase=tracker.phase,
-            thinking_tokens=tracker.thinking_tokens,
-            answer_tokens=tracker.answer_tokens,
-            tail=tracker.tail,
-            settled=tracker.settled,
-            has_answer=tracker.has_answer,
-            wants_answer=self._live.wants_answer,
-            now=self._clock() - self._started,
+            tracker.phase,
+            tracker.thinking_tokens,
+            tracker.answer_tokens,
+            tracker.tail,
+            tracker.settled,
+            tracker.has_answer,
+            self._live.wants_answer,
+            self._clock() - self._started,
         )
 
     def _move(self, decision: Decision, *, retract: int = 0) -> Move:
@@ -258,7 +259,7 @@ class Turn:
             model=self._model,
             thinking="".join(self._thinking).strip("\r\n"),
             answer="".join(self._answer).strip(),
-            close=self._control.close or ("user" if finish == "cancelled" else "natural"),
+            close=self._control.close or "natural",
             finish=finish,
             usage=Usage(
                 prompt_tokens=self._prompt_tokens,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,6 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     home = tmp_path_factory.mktemp("kangae-home")
     for name in FOLDERS:
         monkeypatch.setenv(f"KANGAE_{name}_DIR", str(home / name.lower()))
-    for name in ("KANGAE_MODEL", "KANGAE_BUDGET", "KANGAE_EFFORT", "KANGAE_SEED"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("KANGAE_") and not name.endswith("_DIR")]:
+        monkeypatch.delenv(name)
     return home

@@ -45,7 +45,11 @@ def sections() -> dict[str, str]:
 
 
 def documented_flags(text: str) -> set[str]:
-    """Flags in the first cell of a section's table rows."""
+    """Flags in the first cell of a section's table rows, and those of the shared tables that it links to."""
+    for name in re.findall(r"\(#(\w+-flags)\)", text):
+        shared = re.search(rf"^### {name.replace('-', ' ').capitalize()}$(.*?)(?=^#|\Z)", CLI, re.MULTILINE | re.DOTALL)
+        assert shared, name
+        text += shared[1]
     rows = re.findall(r"^\| (`-.*?) \|", text, re.MULTILINE)
     return {flag for row in rows for flag in re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", row)}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import ClassVar
 
 from textual.app import App, ComposeResult, SystemCommand
@@ -15,17 +15,17 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Footer
 
 from models.errors import KangaeError
 from runtime.plain_text import one_line
 from runtime.reply import Reply
 from runtime.request import Budget, Request, Sampling
 from runtime.request import Message as Said
-from runtime.responder import Control
+from runtime.responder import Control, Responder
 from tui.budget_steps import STEPS, budget_name, next_budget
 from tui.conversation import Conversation
 from tui.help_screen import HelpScreen
+from tui.key_line import KeyLine
 from tui.model_slot import ModelSlot, Opener
 from tui.note import Note
 from tui.preferences import Preferences
@@ -42,13 +42,16 @@ _FLUSH_S = 0.1  # new text is laid out ten times a second: each layout costs, an
 
 @dataclass(frozen=True)
 class ChatOptions:
-    """What holds for every turn. `budget` in thinking tokens, None: unlimited; the key F2 changes it."""
+    """What holds for every turn. `budget` in thinking tokens, None: unlimited; the key F2 changes it.
+
+    `sampling` says how the open model draws, with (True) or without a thought; None: the model's own defaults.
+    """
 
     budget: int | None = None
     minimum: int = 0
     max_answer: int | None = None
     system: str = ""
-    sampling: Sampling | None = None
+    sampling: Callable[[Responder, bool], Sampling | None] | None = None
 
 
 class KangaeApp(App[None]):
@@ -58,12 +61,12 @@ class KangaeApp(App[None]):
     TITLE = "Kangae"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (60, "-normal"), (100, "-wide")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f1", "help", "Help"),
-        Binding("f2", "next_budget", "Budget"),
-        Binding("ctrl+b", "next_budget", "Budget", show=False, priority=True),
-        Binding("f3", "answer_now", "Answer now"),
+        Binding("f3", "answer_now", "Answer now", key_display="F3"),
         Binding("ctrl+o", "answer_now", "Answer now", show=False, priority=True),
-        Binding("escape", "stop", "Stop", key_display="esc"),
+        Binding("escape", "stop", "Stop", key_display="Esc"),
+        Binding("f1", "help", "Help", key_display="F1"),
+        Binding("f2", "next_budget", "Budget", key_display="F2"),
+        Binding("ctrl+b", "next_budget", "Budget", show=False, priority=True),
         Binding("ctrl+t", "toggle_thought", "Thought", priority=True),
         Binding("ctrl+n", "new_conversation", "New", priority=True),
         Binding("ctrl+y", "copy_answer", "Copy", priority=True),
@@ -105,7 +108,7 @@ class KangaeApp(App[None]):
         yield Conversation()
         yield QuestionBox()
         yield StatusLine()
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.register_theme(KANGAE_THEME)
@@ -142,8 +145,12 @@ class KangaeApp(App[None]):
         messages = [Said("system", self.options.system)] if self.options.system else []
         messages += [*self._history, Said("user", question)]
         budget = Budget(self.budget, answer_reserve=self.options.max_answer, minimum=self.options.minimum)
-        request = Request(tuple(messages), budget, self.options.sampling, id=secrets.token_hex(8))
-        feed = TurnFeed(self._slot.wait, request, Control(), lambda: self._tell(self.TurnNews()))
+
+        def make_request(responder: Responder) -> Request:
+            sampling = self.options.sampling(responder, not budget.off) if self.options.sampling is not None else None
+            return Request(tuple(messages), budget, sampling, id=secrets.token_hex(8))
+
+        feed = TurnFeed(self._slot.wait, make_request, Control(), lambda: self._tell(self.TurnNews()))
         turn = Turn(question, self.budget, folded=self._preferences.folded, started=feed.started)
         self._feed, self._turn = feed, turn
         await self.query_one(Conversation).add(turn)
@@ -178,7 +185,7 @@ class KangaeApp(App[None]):
             if feed is None or turn is None:
                 return
             await turn.apply(feed.take())
-            turn.tick(time.monotonic())
+            turn.tick(monotonic())
             self.query_one(StatusLine).show_speed(turn.tokens_per_second)
             if turn.over:
                 self._end_turn(turn)

@@ -15,4 +15,4 @@ def budget_bar(spent: int, budget: int | None, width: int = WIDTH) -> Content:
     if spent and not filled:
         filled = 1
     style = "$warning" if spent >= budget else "$accent"
-    return Content.assemble(("━" * filled, style), ("─" * (width - filled), "$text-muted"))
+    return Content.assemble(("━" * filled, style), ("─" * (width - filled), "dim"))

@@ -10,7 +10,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from models.errors import UsageError
-from runtime.commands.options import add_budget_options, add_model_options, chosen
+from runtime.commands.options import (
+    add_budget_options,
+    add_model_options,
+    add_sampling_options,
+    chosen,
+    make_sampling,
+)
 
 if TYPE_CHECKING:
     from runtime.responder import Responder
@@ -28,15 +34,16 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def add_chat_options(parser: argparse.ArgumentParser) -> None:
-    """Which model, and how long it thinks."""
+    """Which model, how long it thinks, and how it draws."""
     add_model_options(parser)
     add_budget_options(parser)
+    add_sampling_options(parser)
     parser.add_argument("--system", metavar="TEXT", help="what the model is told before the conversation")
 
 
 def run_chat(arguments: argparse.Namespace) -> int:
     """Show the interface until it is left."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
+    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()) or os.environ.get("TERM") == "dumb":
         raise UsageError("The interface needs a terminal that can draw. Without one, ask with `kangae ask QUESTION`.")
     # Textual asks terminals to report all keys as escape codes; in some, that loses the text of an input method: no
     # Japanese could be written. 0 in the environment turns it on again (then Shift+Enter is told apart from Enter).
@@ -68,6 +75,7 @@ def chat_options(arguments: argparse.Namespace, settings: Settings) -> ChatOptio
         minimum=chosen(arguments, settings, "min_thinking"),
         max_answer=chosen(arguments, settings, "max_answer"),
         system=chosen(arguments, settings, "system"),
+        sampling=lambda responder, thinking: make_sampling(arguments, settings, responder, thinking=thinking),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.widget import Widget
 
 from tui.question_box import QuestionBox
@@ -15,11 +15,15 @@ MOST_TURNS = 50
 """Turns that stay on the screen's tree; older ones are in the store alone."""
 
 
+class Page(Vertical):
+    """What is scrolled. It is never shorter than the view: an anchored scroll would sink a short one to the bottom."""
+
+
 class Conversation(VerticalScroll):
     """Turns and notes in a scroll."""
 
     def compose(self) -> ComposeResult:
-        yield Welcome()
+        yield Page(Welcome())
 
     async def add(self, widget: Widget) -> None:
         """Put a turn or a note at the end and go there."""
@@ -27,13 +31,14 @@ class Conversation(VerticalScroll):
         turns = list(self.query(Turn))
         for old in turns[: max(0, len(turns) + 1 - MOST_TURNS)]:
             await old.remove()
-        await self.mount(widget)
+        await self.query_one(Page).mount(widget)
         self.anchor()
 
     async def reset(self) -> None:
         """Begin anew."""
-        await self.remove_children()
-        await self.mount(Welcome())
+        page = self.query_one(Page)
+        await page.remove_children()
+        await page.mount(Welcome())
         self.scroll_home(animate=False)
 
     def on_key(self, event: events.Key) -> None:

@@ -114,13 +114,13 @@ class ThoughtPane(Vertical):
     def title(self) -> Content:
         """The line as it stands now."""
         if self._doing:
-            return Content.styled(f"· {self._doing}", "$text-muted")
+            return Content(f"· {self._doing}")
         if self._ended is not None and not self.tokens:
-            return Content.styled(f"· {self._ended}", "$text-muted")
+            return Content(f"· {self._ended}")
         mark = "▶" if self.folded else "▼"
         if self._ended is not None:
             spent = f"{self.tokens} token{'' if self.tokens == 1 else 's'}"
-            return Content.styled(f"{mark} thought {self._seconds:.1f} s · {spent} · {self._ended}", "$text-muted")
+            return Content(f"{mark} thought {self._seconds:.1f} s · {spent} · {self._ended}")
         spent = f"{self.tokens} tokens" if self._budget is None else f"{self.tokens}/{budget_name(self._budget)} tokens"
         line = Content.assemble((f"{mark} thinking", "bold"), f" {self._seconds:.1f} s · {spent}")
         if self._budget and self.size.width >= _NARROW:
@@ -133,4 +133,6 @@ class ThoughtPane(Vertical):
 
     def _show_title(self) -> None:
         if self.is_mounted:
-            self.query_one(ThoughtTitle).update(self.title())
+            title = self.query_one(ThoughtTitle)
+            title.update(self.title())
+            title.set_class(self.thinking, "-thinking")

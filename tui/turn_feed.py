@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
+from time import monotonic
 
 from models.errors import InternalError, KangaeError
 from runtime.events import Done, Event
@@ -21,14 +21,14 @@ class TurnFeed:
     def __init__(
         self,
         responder: Callable[[Control], Responder],
-        request: Request,
+        make_request: Callable[[Responder], Request],
         control: Control,
         on_news: Callable[[], None],
     ) -> None:
-        self.request = request
         self.control = control
-        self.started = time.monotonic()
+        self.started = monotonic()
         self._responder = responder
+        self._make_request = make_request
         self._on_news = on_news
         self._lock = threading.Lock()
         self._events: list[tuple[float, Event | KangaeError]] = []
@@ -47,7 +47,8 @@ class TurnFeed:
     def _run(self) -> None:
         seen: set[type[object]] = set()
         try:
-            for event in self._responder(self.control).respond(self.request, self.control):
+            responder = self._responder(self.control)
+            for event in responder.respond(self._make_request(responder), self.control):
                 self._put(event)
                 if type(event) not in seen or isinstance(event, Done):
                     seen.add(type(event))
@@ -60,4 +61,4 @@ class TurnFeed:
 
     def _put(self, event: Event | KangaeError) -> None:
         with self._lock:
-            self._events.append((time.monotonic(), event))
+            self._events.append((monotonic(), event))

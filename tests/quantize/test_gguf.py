@@ -12,7 +12,6 @@ import pytest
 
 from models.errors import KangaeError, ModelError, UsageError, WriteError
 from models.gguf_header import read_header
-from quantize import gguf
 from quantize.gguf import (
     NEED_IMATRIX,
     expected_bytes,
@@ -118,7 +117,7 @@ def test_a_full_disk_is_found_before_anything_is_written(
     class Usage(NamedTuple):
         free: int
 
-    monkeypatch.setattr(gguf.shutil, "disk_usage", lambda _: Usage(1000))
+    monkeypatch.setattr("quantize.gguf.shutil.disk_usage", lambda _: Usage(1000))
     with pytest.raises(WriteError, match="free"):
         quantize_gguf(open_master(str(master)), "Q8_0", tmp_path / "small.gguf")
     assert list(tmp_path.iterdir()) == []
@@ -132,7 +131,7 @@ def test_a_child_that_is_killed_leaves_nothing(master: Path, tmp_path: Path, mon
         child.send_signal(signal.SIGKILL)
         return child
 
-    monkeypatch.setattr(gguf.subprocess, "Popen", start_and_kill)
+    monkeypatch.setattr("quantize.gguf.subprocess.Popen", start_and_kill)
     with pytest.raises(KangaeError) as caught:
         quantize_gguf(open_master(str(master)), "Q8_0", tmp_path / "small.gguf")
     assert caught.value.exit_code == 3

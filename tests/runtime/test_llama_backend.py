@@ -149,7 +149,7 @@ def test_fork_rewind_save_and_restore_give_the_same_logits(backend: LlamaBackend
 def test_another_models_state_is_refused(backend: LlamaBackend, tmp_path: Path) -> None:
     backend.decode([Slice(0, 0, PROMPT, False)])
     state = backend.save(0)
-    other = open_llama(make_random_model(tmp_path / "other.gguf", quant="Q8_0"), context=256, sequences=1)
+    other = open_llama(make_random_model(tmp_path / "other.gguf", quant="Q8_0"), context=256, sequences=1, threads=1)
     with pytest.raises(CannotMeetError, match="another model"):
         other.restore(0, state)
     other.close()
@@ -257,17 +257,17 @@ def test_all_positions_logits_where_outputs_are_asked_for(file: Path) -> None:
 
 def test_missing_and_foreign_files_are_told(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no file"):
-        open_llama(tmp_path / "none.gguf", context=None, sequences=1)
+        open_llama(tmp_path / "none.gguf", context=None, sequences=1, threads=1)
     with pytest.raises(ModelError, match="is not a file"):
-        open_llama(tmp_path, context=None, sequences=1)
+        open_llama(tmp_path, context=None, sequences=1, threads=1)
     text = tmp_path / "text.gguf"
     text.write_text("no model")
     with pytest.raises(ModelError, match=r"text\.gguf cannot be loaded: .+"):
-        open_llama(text, context=None, sequences=1)
+        open_llama(text, context=None, sequences=1, threads=1)
     part = tmp_path / "big-00001-of-00003.gguf"
     part.write_text("")
     with pytest.raises(ModelError, match="00002-of-00003"):
-        open_llama(part, context=None, sequences=1)
+        open_llama(part, context=None, sequences=1, threads=1)
 
 
 def test_what_does_not_fit_is_refused_with_numbers(file: Path) -> None:
@@ -299,7 +299,8 @@ def test_the_cache_shape_is_the_models(backend: LlamaBackend, file: Path) -> Non
 @pytest.mark.parametrize("quant", ["F16", "Q8_0"])
 def test_other_forms_and_families_open(tmp_path: Path, quant: str) -> None:
     shape = Shape("qwen2", 64, 1, 128, 4, 2, 16, 300, 512)
-    backend = open_llama(make_random_model(tmp_path / "m.gguf", shape, quant=quant), context=None, sequences=1)
+    file = make_random_model(tmp_path / "m.gguf", shape, quant=quant)
+    backend = open_llama(file, context=None, sequences=1, threads=1)
     assert (backend.facts.quant, backend.facts.architecture, backend.context) == (quant, "qwen2", 512)
     assert np.isfinite(row_of(backend, [Slice(0, 0, PROMPT, True)])).all()
     backend.close()

@@ -43,7 +43,7 @@ def test_natural_reply() -> None:
     reply = reply_of(events)
     assert (reply.thinking, reply.answer, reply.close, reply.finish) == ("One plus one.", "2", "natural", "stop")
     assert reply.usage.thinking_tokens == len("\nOne plus one.\n")
-    assert (reply.usage.forced_tokens, reply.usage.answer_tokens) == (0, 4)
+    assert (reply.usage.forced_tokens, reply.usage.answer_tokens) == (0, len("2\n"))
     assert reply.usage.prompt_tokens == len(
         VOCABULARY.tokenize("<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\n", markers=True)
     )
@@ -199,6 +199,27 @@ def test_a_given_thought_cannot_close_itself() -> None:
 def test_longest_answer() -> None:
     reply = reply_of(responder(model("<think>a</think>" + "b" * 100)).respond(ask(answer_reserve=10)))
     assert (reply.answer, reply.finish, reply.usage.answer_tokens) == ("b" * 10, "length", 10)
+
+
+@pytest.mark.parametrize("vocabulary", [VOCABULARY, WORDS, SPELLED])
+def test_an_answer_of_one_token_is_none_of_layout_or_of_a_tag(vocabulary: ByteVocabulary) -> None:
+    backend = model("\n<think>\nOne\n</think>\n\n2 it is", vocabulary=vocabulary)
+    reply = reply_of(responder(backend).respond(ask(answer_reserve=1)))
+    assert (reply.thinking, reply.answer, reply.finish, reply.usage.answer_tokens) == ("One", "2", "length", 1)
+
+
+def test_a_longest_answer_beyond_the_context_is_no_bar() -> None:
+    reply = reply_of(responder(model("<think>a</think>" + "b" * 500, context=200)).respond(ask(answer_reserve=5000)))
+    assert (reply.finish, reply.budget.answer_reserve, reply.thinking) == ("length", 50, "a")
+    assert reply.usage.answer_tokens > 50
+
+
+@pytest.mark.parametrize("budget", [None, 0, 1])
+def test_an_end_of_turn_without_an_answer_is_refused(budget: int | None) -> None:
+    text = "<think>a</think>" if budget is None else ""
+    reply = reply_of(responder(model(text, answer="")).respond(ask(tokens=budget)))
+    assert reply.finish == "stop"
+    assert reply.answer
 
 
 def test_the_context_is_a_budget() -> None:

@@ -43,7 +43,15 @@ def cut(data: bytes, source: random.Random) -> list[bytes]:
 def test_splits_a_reply_and_leaves_layout_out() -> None:
     texts, tracker = read([b"<think>", b"\n", b"One.\n", b"</think>", b"\n\n", b"Two"])
     assert texts == {"thinking": "One.\n", "answer": "Two"}
-    assert (tracker.thinking_tokens, tracker.answer_tokens) == (2, 2)
+    assert (tracker.thinking_tokens, tracker.answer_tokens) == (2, 1)
+
+
+def test_layout_counts_only_where_there_is_too_much_of_it() -> None:
+    texts, tracker = read([b"\n", b" ", b"<think>", b"One", b"</think>", *[b"\n"] * 10, b"\nTwo"])
+    assert texts == {"thinking": "One", "answer": "Two"}
+    assert (tracker.thinking_tokens, tracker.answer_tokens) == (1, 10 - 4 + 1)
+    texts, tracker = read([b"\n", *[b" "] * 6, b"Two"])
+    assert (texts["answer"], tracker.answer_tokens) == (" " * 6 + "Two", 7 - 4 + 1)
 
 
 def test_prompt_that_opened_the_thought() -> None:

@@ -58,6 +58,10 @@ def test_no_way_into_python(source: str) -> None:
         render(source)
 
 
+GROW = "{% set ns = namespace(x='\\\\') %}{% for i in range(60) %}{% set ns.x = "
+GROWN = " %}{% endfor %}"
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -72,6 +76,17 @@ def test_no_way_into_python(source: str) -> None:
         "{{ ('a' * 3000000).replace('a', 'b' * 3000000) }}",
         "{{ ('a' * 3000000) | replace('a', 'b' * 3000000) }}",
         "{{ ('a' * 3000000) | join('b' * 3000000) }}",
+        f"{GROW}[ns.x, ns.x]{GROWN}{{{{ ns.x }}}}",
+        f"{GROW}(ns.x, ns.x){GROWN}{{{{ ns.x == ns.x | list }}}}",
+        f"{GROW}{{'a': ns.x, 'b': ns.x}}{GROWN}{{{{ ns.x | string }}}}",
+        f"{GROW}dict(a=ns.x, b=ns.x){GROWN}{{{{ ns.x | tojson }}}}",
+        f"{GROW}namespace(a=ns.x, b=ns.x){GROWN}{{{{ ns.x }}}}",
+        f"{GROW}ns.x | tojson{GROWN}{{{{ ns.x | length }}}}",
+        f"{GROW}[ns.x, ns.x] | map('string') | list{GROWN}{{{{ ns.x | length }}}}",
+        "{% macro twice(x) %}{{ x }}{{ x }}{% endmacro %}" + f"{GROW}twice(ns.x){GROWN}",
+        "{% set ns = namespace(x='ab') %}{% for i in range(60) %}"
+        "{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}{% endfor %}",
+        "{{ (['a' * 1000000] * 1000) | map('upper') | list | length }}",
         "{% for i in range(90000) %}{{ 'abcdefghijklmnopqrstuvwxyz' }}{% endfor %}",
         "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
         "{{ nothing.there }}",
@@ -80,7 +95,8 @@ def test_no_way_into_python(source: str) -> None:
         "a" * 600_000,
     ],
 )
-def test_bounds_and_faults(source: str) -> None:
+def test_bounds_and_faults(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template, "TIME_LIMIT", 2.0)  # what doubles 60 times would outlive any limit inside one C call
     with pytest.raises(ModelError):
         render(source)
 

@@ -107,6 +107,10 @@ def test_end_of_sequence_in_a_thought_owes_an_answer() -> None:
     decision = control.end_of_sequence(thinking(5))
     assert (decision.close, decision.message, decision.finish) == ("natural", False, None)
     empty = View(Phase.ANSWER, thinking_tokens=5)
+    natural = ThinkingControl(Limits(thinking=64, reserve=64))
+    assert natural.permits_end(View(Phase.BEFORE))
+    natural.decide(empty)
+    assert (natural.close, natural.permits_end(empty)) == ("natural", False)
     assert not control.permits_end(empty)
     assert control.permits_end(View(Phase.ANSWER, thinking_tokens=5, has_answer=True))
     assert control.end_of_sequence(empty).finish == "stop"
@@ -136,6 +140,23 @@ def test_answer_limit_ends_with_length() -> None:
     control = ThinkingControl(Limits(thinking=64, reserve=8, answer=8))
     assert control.decide(View(Phase.ANSWER, answer_tokens=7)).finish is None
     assert control.decide(View(Phase.ANSWER, answer_tokens=8)).finish == "length"
+    assert control.decide(thinking(1)._replace(answer_tokens=8)).finish is None
+    fresh = ThinkingControl(Limits(thinking=64, reserve=1, answer=1))
+    assert fresh.decide(View(Phase.BEFORE, answer_tokens=1, settled=False)).finish is None
+    assert fresh.decide(View(Phase.BEFORE, answer_tokens=1)).finish == "length"
+
+
+def test_a_turn_that_is_ended_from_outside_has_a_reason() -> None:
+    for view, finish, reason in (
+        (thinking(5), "length", "budget"),
+        (thinking(5), "cancelled", "user"),
+        (View(Phase.BEFORE), "cancelled", "user"),
+        (View(Phase.ANSWER), "length", "natural"),
+        (View(Phase.BEFORE), "stop", "natural"),
+    ):
+        control = ThinkingControl(Limits(thinking=64, reserve=8))
+        control.ended(view, finish)  # type: ignore[arg-type]
+        assert control.close == reason
 
 
 def test_the_first_reason_stays() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import tui.conversation
 from models.errors import CannotMeetError, KangaeError, ModelError
 from runtime.request import Message
 from runtime.responder import Responder
@@ -14,7 +15,6 @@ from runtime.store import Store
 from tests.fakes.scripted_responder import Script, ScriptedResponder
 from tests.tui.helpers import LARGE, NARROW, SMALL, app_of, ask, begin, conversation, gate, make_app, screen_text, until
 from tui.app import KangaeApp
-from tui.conversation import MOST_TURNS
 from tui.note import Note
 from tui.question_box import QuestionBox
 from tui.session_log import SessionLog
@@ -188,7 +188,7 @@ async def test_enter_sends_and_ctrl_j_breaks_the_line_and_up_recalls() -> None:
         await ask(pilot, "second")
         await pilot.press("d", "up")
         assert box.text == "second"
-        await pilot.press("up", "up")
+        await pilot.press("up")
         assert box.text == "a\nb"
         await pilot.press("down", "down")
         assert box.text == "d"
@@ -283,14 +283,22 @@ async def test_a_store_that_cannot_be_written_is_said_once_and_costs_nothing_els
         assert [note.title for note in pilot.app._notifications] == ["The conversation is not kept"]
 
 
-async def test_old_turns_leave_the_screen() -> None:
+async def test_old_turns_leave_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tui.conversation, "MOST_TURNS", 3)
     async with make_app(Script(thinking=("a",), answer=("b",))).run_test(size=SMALL) as pilot:
-        for number in range(MOST_TURNS + 2):
+        for number in range(5):
             await app_of(pilot).ask(f"question {number}")
             await until(pilot, lambda: not app_of(pilot).busy)
         turns = list(conversation(pilot).query(Turn))
-    assert len(turns) == MOST_TURNS
-    assert turns[0].question == "question 2"
+    assert [turn.question for turn in turns] == ["question 2", "question 3", "question 4"]
+
+
+async def test_the_keys_on_the_last_line_can_be_clicked() -> None:
+    async with make_app().run_test(size=SMALL) as pilot:
+        await pilot.pause()
+        assert screen_text(pilot).splitlines()[-1] == " F1 Help  F2 Budget  ^t Thought  ^n New  ^y Copy  ^q Quit"
+        await pilot.click("KeyLine", offset=(12, 0))
+        assert app_of(pilot).budget == 0
 
 
 async def test_help_opens_and_closes() -> None:
