@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Preferences:
-    """`folded`: whether new thoughts are folded (True), stay open (False), or are open until they end (None)."""
+    """`folded`: whether new thoughts are folded (True), stay open (False), or fold when a long one ends (None)."""
 
     folded: bool | None = None
 

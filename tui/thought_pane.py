@@ -13,6 +13,7 @@ from tui.budget_bar import budget_bar
 from tui.budget_steps import budget_name
 from tui.live_text import LiveText
 
+_GLANCE_LINES = 16
 _NARROW = 50  # cells: below this the line goes without its bar
 
 
@@ -107,6 +108,11 @@ class ThoughtPane(Vertical):
     def on_thought_title_clicked(self, event: ThoughtTitle.Clicked) -> None:
         event.stop()
         self.fold(not self.folded, by_user=True)
+
+    @property
+    def long(self) -> bool:
+        """Whether it takes more lines than are read at a glance."""
+        return self.text.count("\n") >= _GLANCE_LINES
 
     def on_resize(self) -> None:
         self._show_title()

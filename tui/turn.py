@@ -100,7 +100,7 @@ class Turn(Vertical):
 
     def _end_thought(self, words: str, when: float, tokens: int, *, fold: bool = True) -> None:
         self.thought.end(words, when - self._start_of_thought(), tokens)
-        if fold and not self._keep_open:
+        if fold and not self._keep_open and self.thought.long:
             self.thought.fold(True, by_user=False)
 
     def _start_of_thought(self) -> float:

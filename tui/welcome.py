@@ -10,14 +10,14 @@ from textual.message import Message
 from textual.widgets import Static
 
 ENGLISH = (
-    "What is 348 + 275?",
-    "A box holds 24 bolts. How many bolts are in 7 boxes?",
-    "Divide 97 by 4. What is left over?",
+    "What is 47 * 8?",
+    "There are 320 bolts on the shelf. We ship 145. Then 60 arrive. How many are left?",
+    "A shift starts at 06:40 and lasts 7 h 35 min. When does it end?",
 )
 JAPANESE = (
-    "348+275は？",
-    "1箱にボルトが24本入っています。7箱では何本ですか？",
-    "97÷4の商と余りは？",
+    "47*8は？",
+    "棚にボルトが320個あります。145個出荷しました。60個届きました。残りは何個？",
+    "シフトは06:40に始まり7時間35分続きます。終わりは何時？",
 )
 
 

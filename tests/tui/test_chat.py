@@ -27,11 +27,10 @@ async def test_a_question_is_thought_about_and_answered(size: tuple[int, int]) -
     async with make_app(budget=64).run_test(size=size) as pilot:
         turn = await ask(pilot, "What is 12 + 30?")
         text = screen_text(pilot)
-    assert turn.thought.folded
     assert "❯ What is 12 + 30?" in text
-    assert "▶ thought" in text and "6 tokens" in text
+    assert "▼ thought" in text and "6 tokens" in text
     assert "The sum is 42." in text  # the Markdown's stars are gone
-    assert "12 + 30 is 42" not in text
+    assert "12 + 30 is 42." in text
     if size != NARROW:
         assert "finished by itself" in text
         assert "scripted · Q8_0 · 123 tok/s · context 19/2048" in text
@@ -122,19 +121,29 @@ async def test_the_budget_key_goes_around_and_holds_for_the_next_question() -> N
     assert [request.budget.tokens for request in responder.requests] == [0, 16]
 
 
+LONG = Script(thinking=tuple(f"line {number}\n" for number in range(20)))
+
+
+async def test_a_long_thought_folds_when_it_ends() -> None:
+    async with make_app(Script(), LONG).run_test(size=LARGE) as pilot:
+        assert not (await ask(pilot, "short")).thought.folded
+        assert (await ask(pilot, "long")).thought.folded
+        assert "▶ thought" in screen_text(pilot) and "line 7" not in screen_text(pilot)
+
+
 async def test_what_the_user_unfolds_stays_unfolded(tmp_path: Path) -> None:
     preferences = tmp_path / "tui.json"
-    async with make_app(preferences=preferences).run_test(size=LARGE) as pilot:
+    async with make_app(LONG, preferences=preferences).run_test(size=LARGE) as pilot:
         first = await ask(pilot, "one")
+        assert first.thought.folded
         await pilot.press("ctrl+t")
         await pilot.pause()
         assert not first.thought.folded
-        assert "12 + 30 is 42." in screen_text(pilot)
         second = await ask(pilot, "two")
         assert not second.thought.folded and not first.thought.folded
         await pilot.click(second.thought.query_one("ThoughtTitle"))
         assert second.thought.folded and not first.thought.folded
-    async with make_app(preferences=preferences).run_test(size=LARGE) as pilot:
+    async with make_app(LONG, preferences=preferences).run_test(size=LARGE) as pilot:
         assert not (await ask(pilot, "three")).thought.folded
 
 
@@ -156,7 +165,7 @@ async def test_japanese_questions_and_answers() -> None:
         await pilot.click(next(e for e in pilot.app.query(Example) if e._question == JAPANESE[0]))
         await until(pilot, lambda: any(turn.over for turn in pilot.app.query(Turn)))
         text = screen_text(pilot)
-    assert "❯ 348+275は？" in text
+    assert f"❯ {JAPANESE[0]}" in text
     assert "合計は42個です。" in text
     assert not pilot.app.query(Welcome)
 
