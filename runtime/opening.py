@@ -85,7 +85,6 @@ def responder_family(responder: Responder) -> Family:
 
 def default_sampling(responder: Responder, *, thinking: bool) -> Sampling:
     """How this model draws where nothing else is said."""
-    from runtime.request import Sampling
+    from runtime.local_responder import default_sampling as of_family
 
-    advice = responder_family(responder).sampling(thinking=thinking)
-    return Sampling(temperature=advice.temperature, top_p=advice.top_p, top_k=advice.top_k, min_p=advice.min_p)
+    return of_family(responder_family(responder), thinking=thinking)

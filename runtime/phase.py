@@ -21,6 +21,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
+from runtime.code_spans import CodeSpans
+
 Kind = Literal["thinking", "answer"]
 
 _LAYOUT = 4  # tokens
@@ -72,62 +74,6 @@ class _Group:
         self.has_content = False
 
 
-class _CodeSpans:
-    """Whether the end of a Markdown text lies inside code (CommonMark: fences, spans; a span ends at its line's end at
-    the latest)."""
-
-    def __init__(self) -> None:
-        self._fence: tuple[str, int] | None = None
-        self._span = 0
-        self._run_char = ""
-        self._run = 0
-        self._run_at_start = False
-        self._line_start = True
-        self._indent = 0
-
-    def feed(self, char: str) -> None:
-        """Take the next character."""
-        if char in "`~" and (char == self._run_char or not self._run):
-            if not self._run:
-                self._run_char, self._run_at_start = char, self._line_start
-            self._run += 1
-            self._line_start = False
-            return
-        self._end_run()
-        if char in "`~":
-            self._run_char, self._run, self._run_at_start = char, 1, False
-        if char == "\n":
-            self._line_start, self._indent, self._span = True, 0, 0
-        elif self._line_start and char == " " and self._indent < 3:
-            self._indent += 1
-        else:
-            self._line_start = False
-
-    @property
-    def inside(self) -> bool:
-        """Whether a character that comes now, and is no fence's, would be code."""
-        fence, span = self._resolved()
-        return fence is not None or span > 0
-
-    def _end_run(self) -> None:
-        self._fence, self._span = self._resolved()
-        self._run, self._run_char = 0, ""
-
-    def _resolved(self) -> tuple[tuple[str, int] | None, int]:
-        """The open fence and the open span, if the run of fence characters under way ended here."""
-        run, char = self._run, self._run_char
-        if not run:
-            return self._fence, self._span
-        if self._fence is not None:
-            closes = char == self._fence[0] and run >= self._fence[1]
-            return (None if closes else self._fence), 0
-        if self._span:
-            return None, 0 if char == "`" and run == self._span else self._span
-        if run >= 3 and self._run_at_start:
-            return (char, run), 0
-        return None, run if char == "`" else 0
-
-
 class PhaseTracker:
     """Splits one sequence's tokens into thought and answer and counts them.
 
@@ -147,7 +93,7 @@ class PhaseTracker:
         self._lead = ""
         self._skip_newlines = True
         self._layout = _LAYOUT
-        self._code = _CodeSpans()
+        self._code = CodeSpans()
         self._tails: dict[Kind, str] = {"thinking": "", "answer": ""}
         self._seam = False
         self._counts: dict[Kind, int] = {"thinking": 0, "answer": 0}
@@ -183,6 +129,11 @@ class PhaseTracker:
     def settled(self) -> bool:
         """Whether nothing is held back: no partial tag and no partial character."""
         return not self._text and not self._carry
+
+    @property
+    def opening(self) -> bool:
+        """Whether nothing but white space was said yet, and what is held back may become an opener."""
+        return self._phase is Phase.BEFORE and bool(self._text) and not self._carry
 
     @property
     def unfinished(self) -> tuple[int, ...]:
@@ -302,7 +253,7 @@ class PhaseTracker:
         self._lead = ""
         self._skip_newlines = True
         self._layout = _LAYOUT
-        self._code = _CodeSpans()
+        self._code = CodeSpans()
 
     def _leave_out(self, group: _Group) -> None:
         """Count a group no more if all of it was given out, and none of it is content."""
@@ -377,9 +328,7 @@ class PhaseTracker:
     def _would_join(self, before: str, char: str) -> bool:
         """Whether the text on both sides of a tag that was taken out begins to spell a tag: `<thi` + `nk>`."""
         return any(
-            tag[size] == char and before.endswith(tag[:size])
-            for tag in self._all_tags
-            for size in range(1, len(tag))
+            tag[size] == char and before.endswith(tag[:size]) for tag in self._all_tags for size in range(1, len(tag))
         )
 
     def _settle(self, group: _Group, kind: Kind) -> None:

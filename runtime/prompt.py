@@ -41,6 +41,7 @@ PLAIN_NOTE: Final = (
 class Prompt:
     """What a model is given. `text` is what `ids` spell; `starts_in_thinking`: a thought is open at its end.
 
+    `turn_ids` are the control tokens that lay the conversation out: a model that writes one begins another turn.
     `note` is a sentence for the user where the model's file lacks something, else empty.
     """
 
@@ -48,6 +49,7 @@ class Prompt:
     starts_in_thinking: bool
     text: str
     note: str = ""
+    turn_ids: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -279,4 +281,11 @@ def build_prompt(
     if begin and tuple(ids[: len(begin)]) != begin:
         ids, text = [*begin, *ids], "".join(map(vocabulary.spelling, begin)) + text
     note = "" if facts.chat_template else PLAIN_NOTE
-    return Prompt(tuple(ids), thought_is_open(tail, family), text, note)
+    return Prompt(tuple(ids), thought_is_open(tail, family), text, note, _turn_ids(ids, cutter, vocabulary, family))
+
+
+def _turn_ids(ids: Sequence[int], cutter: MarkerCutter, vocabulary: Vocabulary, family: Family) -> frozenset[int]:
+    """The control tokens of a prompt that are no part of a thought's tags."""
+    tags = (*family.openers, *family.closers)
+    spelled = {token: vocabulary.spelling(token) for token in cutter.control_ids(ids)}
+    return frozenset(token for token, text in spelled.items() if not any(text in tag or tag in text for tag in tags))

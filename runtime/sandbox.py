@@ -2,7 +2,7 @@
 
 The template comes with a model file from anywhere. Jinja2's own sandbox (>= 3.1.6, for CVE-2025-27516) closes the way
 to Python; what is added here bounds memory: every value that a template makes (a literal, a sum, a filter's or a call's
-result, a macro's or a block's text) is weighed where it is made, so that none of more than MAX_VALUE ever exists, however
+result, a macro's or a block's text) is weighed where it is made, so that none of more than MAX_VALUE lives on, however
 often it holds the same part. Time and output are bounded by runtime.template. Settings and helpers follow transformers'
 `apply_chat_template`.
 """
@@ -53,7 +53,7 @@ def _weight(value: Any) -> int:
             total += len(part)
             left += part
         elif isinstance(part, Namespace):
-            left.append(part._Namespace__attrs)  # type: ignore[attr-defined]
+            left.append(part._Namespace__attrs)
         total += 1
         _bounded(total + len(left))
     return total
@@ -142,7 +142,7 @@ class _Generation(Extension):
 
 
 def _bounded_filter(real: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter whose result is weighed, and what a lazy filter before it gives. (`wraps` keeps Jinja2's marks on it.)"""
+    """A filter whose result is weighed, and what a lazy filter before it gives. `wraps` keeps Jinja2's marks on it."""
 
     @wraps(real)
     def bounded(*args: Any, **kwargs: Any) -> Any:
@@ -152,7 +152,7 @@ def _bounded_filter(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Generator(CodeGenerator):
-    """Sends `a ~ b` and the literals of lists, tuples and dicts through the sandbox, which otherwise sees only `a + b`."""
+    """Sends `a ~ b` and literals of lists, tuples and dicts through the sandbox, which otherwise sees only `a + b`."""
 
     def visit_List(self, node: nodes.List, frame: Frame) -> None:
         self.write("environment.weighed(")

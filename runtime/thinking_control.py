@@ -80,7 +80,7 @@ class View(NamedTuple):
     """What the rules see before the next token is drawn. (A tuple, for one is made at every token.)
 
     `tail` is the thought's end; `settled`: neither a tag nor a character is half written; `now`: seconds since the
-    turn began.
+    turn began; `opening`: nothing was said yet, and what is held back may become an opener.
     """
 
     phase: Phase
@@ -91,6 +91,7 @@ class View(NamedTuple):
     has_answer: bool = False
     wants_answer: bool = False
     now: float = 0.0
+    opening: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,7 @@ class ThinkingControl:
                 if reason is not None:
                     self.close = self.close or reason
                     return Decision(close=reason, message=view.phase is Phase.THINKING)
-        # Held back before the answer begins: perhaps an opener of several tokens.
-        answering = view.phase is Phase.ANSWER or (view.phase is Phase.BEFORE and view.settled)
+        answering = view.phase is not Phase.THINKING and not view.opening
         if answering and self.limits.answer is not None and view.answer_tokens >= self.limits.answer:
             return Decision(finish="length")
         return CONTINUE
@@ -171,12 +171,11 @@ class ThinkingControl:
         return Decision(finish="stop")
 
     def permits_end(self, view: View) -> bool:
-        """Whether the model may end its turn: not below the minimum of thought, nor right after a thought, without an
-        answer."""
+        """Whether the model may end its turn: not below the minimum of thought, and, for the first few tokens, not
+        without an answer."""
         if view.phase is Phase.THINKING:
             return view.thinking_tokens >= self.limits.minimum
-        owed = self.close is not None and not view.has_answer and view.answer_tokens < _LEAST_ANSWER
-        return not owed
+        return view.has_answer or view.answer_tokens >= _LEAST_ANSWER
 
     def ended(self, view: View, finish: Finish) -> None:
         """The turn is over, by whatever: why the thought ended, if nothing told so before."""

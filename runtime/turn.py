@@ -46,6 +46,7 @@ class Turn:
         self.branch = branch
         self.over = False  # whether `Done` was taken
         self._prompt_tokens = len(prompt.ids)
+        self._end_ids = vocabulary.end_ids | prompt.turn_ids
         self._family = family
         self._vocabulary = vocabulary
         self._model = model
@@ -105,14 +106,14 @@ class Turn:
 
     def permits(self, token: int) -> bool:
         """Whether a drawn token may stand (thinking control's bans, by the text it would complete)."""
-        if token in self._vocabulary.end_ids:
+        if token in self._end_ids:
             return self._control.permits_end(self._view())
         outlook = self._tracker.outlook(self._vocabulary.piece(token))
         return outlook is NO_TAG or self._control.permits(self._view(), outlook)
 
     def drawn(self, token: int) -> Move:
         """Count the token, tell its text, decide what follows."""
-        if token in self._vocabulary.end_ids:
+        if token in self._end_ids:
             return self._move(self._control.end_of_sequence(self._view()), retract=1)
         self._sampled += 1
         self._emit(self._tracker.feed(token, self._vocabulary.piece(token)))
@@ -120,8 +121,8 @@ class Turn:
 
     def ended(self, finish: Finish, error: Exception | None) -> None:
         """Give out what is held back, and the reply."""
-        self._emit(self._tracker.finish())
         self._control.ended(self._view(), finish)
+        self._emit(self._tracker.finish())
         if finish in ("stop", "length"):
             self._announce()
         flags: tuple[str, ...] = ()
@@ -194,6 +195,7 @@ class Turn:
             tracker.has_answer,
             self._live.wants_answer,
             self._clock() - self._started,
+            tracker.opening,
         )
 
     def _move(self, decision: Decision, *, retract: int = 0) -> Move:

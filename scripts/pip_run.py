@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 _COUNTER = re.compile(r"^\s*\[\s*(\d+/\d+|\d+%)\]\s*(.*)")
+_SOURCE = re.compile(r"([^/\s]+\.(?:c|cc|cpp|cu|m|mm|comp|metal))(?:\.o)?\s*$")
 _STEP = re.compile(r"^\s*(Collecting|Downloading|Using cached|Building|Installing|Preparing metadata|Processing)\b")
 _BUILD = re.compile(r"Installing build dependencies|Building wheel for llama")
 _OFFLINE = re.compile(
@@ -97,7 +98,8 @@ class PipRun:
             counted = _COUNTER.match(line)
             if counted:
                 counter, step = f"[{counted[1]}] ", counted[2].strip()
-                step = re.sub(r"^(Building \w+ object) .*/", r"\1 ", step)
+                source = _SOURCE.search(step)
+                step = f"compiling {source[1]}" if source else "linking" if " -o " in step else step
             elif _STEP.match(line):
                 counter, step = "", line.strip()
             self._show(f"{what}: {counter}{step}", time.monotonic() - start)

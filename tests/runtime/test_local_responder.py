@@ -214,6 +214,13 @@ def test_a_longest_answer_beyond_the_context_is_no_bar() -> None:
     assert reply.usage.answer_tokens > 50
 
 
+def test_a_model_that_begins_another_turn_has_ended_its_own() -> None:
+    reply = reply_of(responder(model("<think>a</think>2<|im_start|>user\nAnd 3?")).respond(ask()))
+    assert (reply.thinking, reply.answer, reply.finish) == ("a", "2", "stop")
+    reply = reply_of(responder(model("<think>Hm<|im_start|>user")).respond(ask()))
+    assert (reply.thinking, reply.answer, reply.close) == ("Hm", "It is 2", "natural")
+
+
 @pytest.mark.parametrize("budget", [None, 0, 1])
 def test_an_end_of_turn_without_an_answer_is_refused(budget: int | None) -> None:
     text = "<think>a</think>" if budget is None else ""

@@ -14,7 +14,7 @@ from runtime.backends.fake import (
     by_question,
     scripted,
 )
-from runtime.events import AnswerDelta, Done, Failed, ThinkingDelta
+from runtime.events import AnswerDelta, Closed, Done, Failed, ThinkingDelta
 from runtime.request import Request
 from runtime.responder import Control
 from tests.fakes.scripted_model import (
@@ -63,6 +63,15 @@ def test_cancel_within_one_decode_keeps_what_was_produced() -> None:
     assert reply.thinking == "One p"
     assert len(backend.batches) == 7
     assert backend.samplers == 0
+
+
+def test_cancelled_within_its_first_character() -> None:
+    control = Control()
+    local = responder(model("考え", on_decode=lambda fake: control.cancel() if len(fake.batches) == 2 else None))
+    events = list(local.respond(ask(), control))
+    reply = reply_of(events)
+    assert (reply.finish, reply.close) == ("cancelled", "user")
+    assert {event.reason for event in events if isinstance(event, Closed)} <= {"user"}
 
 
 def test_cancelled_before_it_began() -> None:

@@ -153,6 +153,18 @@ def test_several_tags_the_longest_wins_wherever_the_cut() -> None:
         assert texts == {"thinking": "deep", "answer": "42"}
 
 
+def test_opening_is_a_held_back_tag_before_anything_was_said() -> None:
+    tracker = PhaseTracker(OPENERS, CLOSERS)
+    assert not tracker.opening
+    tracker.feed(0, b" <thi")
+    assert tracker.opening
+    tracker.feed(1, b"nk>a</")
+    assert not tracker.opening
+    partial = PhaseTracker(OPENERS, CLOSERS)
+    partial.feed(0, "考".encode()[:1])
+    assert not partial.opening
+
+
 def test_outlook_sees_what_a_token_would_complete() -> None:
     tracker = PhaseTracker(OPENERS, CLOSERS, phase=Phase.ANSWER)
     tracker.feed(0, b"Hi <thi")

@@ -59,6 +59,15 @@ def test_an_ordinary_prompt() -> None:
     assert not prompt.note
 
 
+def test_turn_ids_are_the_templates_marks_without_the_thoughts_tags() -> None:
+    vocabulary = ByteVocabulary((*QWEN_CONTROL[:1], "<|channel>", *QWEN_CONTROL[1:]))
+    prompt = build([Message("user", "<|endoftext|> <think>")], thinking=False, vocabulary=vocabulary)
+    assert {vocabulary.spelling(token) for token in prompt.turn_ids} == {"<|im_start|>", "<|im_end|>"}
+    family = replace(resolve_family({}, HYBRID), openers=("<|channel>thought",))
+    prompt = build(USER, HYBRID.replace("<|im_start|>", "<|channel>"), vocabulary=vocabulary, family=family)
+    assert {vocabulary.spelling(token) for token in prompt.turn_ids} == {"<|im_end|>"}
+
+
 def test_start_state_and_off_switches() -> None:
     assert build(USER, PREOPENED).starts_in_thinking
     by_template = build(USER, thinking=False)

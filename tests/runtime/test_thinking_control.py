@@ -107,10 +107,8 @@ def test_end_of_sequence_in_a_thought_owes_an_answer() -> None:
     decision = control.end_of_sequence(thinking(5))
     assert (decision.close, decision.message, decision.finish) == ("natural", False, None)
     empty = View(Phase.ANSWER, thinking_tokens=5)
-    natural = ThinkingControl(Limits(thinking=64, reserve=64))
-    assert natural.permits_end(View(Phase.BEFORE))
-    natural.decide(empty)
-    assert (natural.close, natural.permits_end(empty)) == ("natural", False)
+    assert not ThinkingControl(Limits(thinking=64, reserve=64)).permits_end(View(Phase.BEFORE))
+    assert control.permits_end(View(Phase.ANSWER, answer_tokens=4))
     assert not control.permits_end(empty)
     assert control.permits_end(View(Phase.ANSWER, thinking_tokens=5, has_answer=True))
     assert control.end_of_sequence(empty).finish == "stop"
@@ -142,7 +140,7 @@ def test_answer_limit_ends_with_length() -> None:
     assert control.decide(View(Phase.ANSWER, answer_tokens=8)).finish == "length"
     assert control.decide(thinking(1)._replace(answer_tokens=8)).finish is None
     fresh = ThinkingControl(Limits(thinking=64, reserve=1, answer=1))
-    assert fresh.decide(View(Phase.BEFORE, answer_tokens=1, settled=False)).finish is None
+    assert fresh.decide(View(Phase.BEFORE, answer_tokens=1, opening=True)).finish is None
     assert fresh.decide(View(Phase.BEFORE, answer_tokens=1)).finish == "length"
 
 
