@@ -213,6 +213,8 @@ def _find(name_or_path: str) -> ModelEntry:
         return open_entry(path)
     if _is(path, "dir"):
         return _folder_entry(path, "")
+    if _is(path, "other"):
+        raise ModelError(f"{path} is no regular file; give the path of a .gguf file.")
     folder = models_folder()
     if ".." not in Path(name).parts and not Path(name).is_absolute() and _is(folder / name, "dir"):
         return _folder_entry(folder / name, wanted)
@@ -234,9 +236,12 @@ def _find(name_or_path: str) -> ModelEntry:
     raise ModelError(f"No model is called {name_or_path!r} and no such path exists; {hint}")
 
 
-def _is(path: Path, kind: Literal["file", "dir"]) -> bool:
-    """Like Path.is_file and is_dir, but false for what is no possible path (too long a name)."""
+def _is(path: Path, kind: Literal["file", "dir", "other"]) -> bool:
+    """Like Path.is_file and is_dir ("other": there, and neither), but false for what is no possible path (too long a
+    name)."""
     try:
+        if kind == "other":
+            return path.exists() and not path.is_dir() and not path.is_file()
         return path.is_dir() if kind == "dir" else path.is_file()
     except (OSError, ValueError):
         return False

@@ -13,11 +13,13 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from models.errors import MissingPackageError, ModelError, ResourceError
@@ -26,6 +28,11 @@ from runtime.backends.llama_model import model_files
 
 _MIB = 1 << 20
 _ROOT = str(Path(__file__).resolve().parent.parent)
+_WANT = re.compile(
+    r"(?i)temporarily unavailable|cannot allocate|(?:unable|failed) to allocate|allocation (?:still )?failed"
+    r"|out of memory|bad_alloc|thread creation failed|mmap|more memory than"
+)
+"""Words of a library that was not given memory or threads: they say nothing for certain of the file."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ def check_model(path: Path, cache: Path) -> Verdict:
         content = _content_hash(files)
         known = _recall(cache / "by-content" / f"{content}.json", library)
         if known is None:
-            known = Verdict(content, _try_in_child(path, sum(file.stat().st_size for file in files)), library)
+            known = Verdict(content, _trial(path, sum(file.stat().st_size for file in files)), library)
             _keep(cache / "by-content" / f"{content}.json", known)
         # Under the place as it was before the hashing: a file that changed meanwhile is not found by it.
         _keep(cache / "by-place" / f"{_digest(place)}.json", known)
@@ -85,9 +92,46 @@ def check_model(path: Path, cache: Path) -> Verdict:
     return known
 
 
-def _try_in_child(path: Path, size: int) -> str:
-    """Open `path` in a child. Returns why it fails, as a sentence; empty if it opens."""
+def _trial(path: Path, size: int) -> str:
+    """Why `path` (`size` bytes of model) does not open, as a sentence; empty if it opens.
+
+    What fails for want of memory or threads is tried once more with wider limits, and is an error then, no verdict: it
+    would be told of a good file for ever.
+    """
     limits = Limits.of(size)
+    reason = _try_in_child(path, size, limits)
+    if not _WANT.search(reason):
+        return reason
+    wider = replace(
+        limits, address_space=2 * limits.address_space, private_memory=limits.private_memory + 512 * _MIB
+    )
+    reason = _try_in_child(path, size, wider)
+    if not _WANT.search(reason):
+        return reason
+    if _is_short_of(limits):
+        raise ResourceError(
+            f"{path} could not be opened with the memory that this process may take "
+            f"({machine.memory_available() // _MIB} MiB): {reason} Free memory or raise the limit (`ulimit -v`)."
+        )
+    raise ModelError(f"{path} cannot be used: {reason} Fetch the model again, or free memory and try once more.")
+
+
+def _is_short_of(limits: Limits) -> bool:
+    """Whether this process itself, or the machine, has less to give than a trial takes."""
+    own = (
+        (resource.getrlimit(kind)[0], wanted)
+        for kind, wanted in (
+            (resource.RLIMIT_AS, limits.address_space),
+            (resource.RLIMIT_DATA, limits.private_memory),
+        )
+    )
+    if any(have != resource.RLIM_INFINITY and have < wanted for have, wanted in own):
+        return True
+    return machine.memory_available() < limits.private_memory
+
+
+def _try_in_child(path: Path, size: int, limits: Limits) -> str:
+    """Open `path` in a child. Returns why it fails, as a sentence; empty if it opens."""
     order = json.dumps({"path": str(path), "decode": size < machine.memory_available() * 4 // 5, **asdict(limits)})
     code = "import sys; sys.path.insert(0, sys.argv[1]); from runtime.model_trial import main; main(sys.argv[2])"
     # No debugger at an assertion, which takes seconds; no accelerator, whose drivers reserve endless addresses.

@@ -13,6 +13,8 @@ from typing import Any
 from models.errors import KangaeError, UsageError
 from runtime.matching import CHECKS
 
+_MOST_BYTES = 256 << 20
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -85,13 +87,23 @@ def _given_id(line: str) -> str:
 def read_lines(source: str) -> Iterator[tuple[int, str]]:
     """Lines that are not blank, with their numbers from 1; `-` is standard input. What is no UTF-8 becomes U+FFFD."""
     try:
-        data = sys.stdin.buffer.read() if source == "-" else Path(source).expanduser().read_bytes()
-    except (OSError, ValueError) as error:
+        data = _bytes_of(source)
+    except (OSError, ValueError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UsageError(f"The file {source} cannot be read ({reason}); check its name and permissions.") from error
+    if len(data) > _MOST_BYTES:
+        raise UsageError(f"The file {source} holds more than {_MOST_BYTES >> 20} MiB; split it.")
     for number, line in enumerate(data.decode("utf-8-sig", "replace").split("\n"), start=1):
         if line.strip():
             yield number, line
+
+
+def _bytes_of(source: str) -> bytes:
+    """At most one byte more than may be: an endless source must not fill the memory."""
+    if source == "-":
+        return sys.stdin.buffer.read(_MOST_BYTES + 1) if sys.stdin is not None else b""
+    with open(Path(source).expanduser(), "rb") as file:
+        return file.read(_MOST_BYTES + 1)
 
 
 def read_problems(source: str) -> list[Problem | BadLine]:

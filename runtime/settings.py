@@ -168,17 +168,21 @@ def load_settings(environment: Mapping[str, str] | None = None, path: Path | Non
 
 def read_config(path: Path) -> dict[str, Any]:
     """The file as it stands; empty if there is none. Raises UsageError if it cannot be read."""
-    if not path.is_file():
-        return {}
-    import tomllib
-
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_bytes().decode("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except UnicodeDecodeError as error:
+        raise UsageError(f"The settings {path} are no UTF-8 text ({error}); correct or remove the file.") from error
     except OSError as error:
         raise UsageError(
             f"The settings {path} cannot be read ({error.strerror}); check the file's permissions."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"The settings {path} are no TOML ({error}); correct or remove the file.") from error
 
 

@@ -37,6 +37,7 @@ class LlamaLibrary:
         self.c = _low_level_module()
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._buffers: dict[str, float] = {}
+        self._level = _INFORMATION
         # The library calls this for as long as it is loaded: the reference must live as long as the process.
         self._log_callback = self.c.llama_log_callback(self._log)
         self.c.llama_log_set(self._log_callback, None)
@@ -67,7 +68,10 @@ class LlamaLibrary:
         return tuple(ggml.describe(index) for index in range(ggml.count()))
 
     def _log(self, level: int, text: bytes, _: object) -> None:
-        if level in (_WARNING, _ERROR, _CONTINUATION) and text:
+        if level != _CONTINUATION:
+            self._level = level
+        # What goes on after information (the dots of a loading) is none of the words that explain a failure.
+        if self._level in (_WARNING, _ERROR) and text:
             self._lines.append(text.decode("utf-8", "replace"))
         elif level == _INFORMATION and text and b"buffer size" in text and (found := _BUFFER.search(text)):
             name = found[1].decode("utf-8", "replace")

@@ -41,7 +41,6 @@ class LlamaVocabulary:
         begin = int(c.llama_vocab_bos(self._vocab))
         self.begin_ids = (begin,) if begin >= 0 and c.llama_vocab_get_add_bos(self._vocab) else ()
         self._pieces: list[bytes | None] = [None] * self.size
-        self._buffer = ctypes.create_string_buffer(64)
 
     def tokenize(self, text: str, *, markers: bool) -> list[int]:
         """Ids of `text`, nothing put before it. With `markers` False, spellings of markers are cut inside and come out
@@ -67,11 +66,13 @@ class LlamaVocabulary:
         return text.decode("utf-8", "replace")
 
     def _look_up(self, token: int) -> bytes:
-        length = self._c.llama_token_to_piece(self._vocab, token, self._buffer, len(self._buffer), 0, True)
+        # A buffer of its own: the C call frees the interpreter, and another thread may look up a piece meanwhile.
+        buffer = ctypes.create_string_buffer(64)
+        length = self._c.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
         if length < 0:
-            self._buffer = ctypes.create_string_buffer(-length)
-            length = self._c.llama_token_to_piece(self._vocab, token, self._buffer, -length, 0, True)
-        return self._buffer.raw[: max(0, length)]
+            buffer = ctypes.create_string_buffer(-length)
+            length = self._c.llama_token_to_piece(self._vocab, token, buffer, -length, 0, True)
+        return buffer.raw[: max(0, length)]
 
     def _raw_ids(self, text: str, markers: bool) -> list[int]:
         if not text:

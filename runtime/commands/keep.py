@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from models.errors import WriteError
+from models.errors import KangaeError
 from runtime.reply import Reply
 from runtime.settings import Settings
 
@@ -18,7 +18,8 @@ class Keeper:
         self._title, self._system, self._model = title, system, model
 
     def keep(self, replies: list[Reply]) -> None:
-        """Keep these replies; they may be none."""
+        """Keep these replies, but those in which nothing was produced; they may be none."""
+        replies = [reply for reply in replies if reply.thinking or reply.answer or reply.finish != "cancelled"]
         if not self._wanted or not replies:
             return
         from runtime.plain_text import shorten
@@ -31,7 +32,7 @@ class Keeper:
                 conversation = store.new_conversation(shorten(self._title, 80), system=self._system, model=self._model)
                 for reply in replies:
                     store.add_reply(conversation, reply)
-        except WriteError as error:
+        except KangaeError as error:
             self._wanted = False
             try:
                 print(f"The reply is not kept: {error.detail}", file=sys.stderr)
