@@ -10,7 +10,7 @@ from dataclasses import replace
 from models.errors import KangaeError
 from models.family import Family
 from runtime.backends.backend import Vocabulary
-from runtime.events import AnswerDelta, Closed, Done, Event, Progress, ThinkingDelta
+from runtime.events import AnswerDelta, Closed, Done, Event, Progress, ThinkingDelta, joined
 from runtime.phase import NO_TAG, Phase, PhaseTracker, Piece
 from runtime.prompt import MarkerCutter, Prompt
 from runtime.reply import Finish, ModelLabel, Reply, SpentBudget, Timings, Usage
@@ -140,9 +140,9 @@ class Turn:
         while self._outbox:
             event = self._outbox.popleft()
             self.over = self.over or isinstance(event, Done)
-            joined = _joined(events[-1], event) if events else None
-            if joined is not None:
-                events[-1] = joined
+            one = joined(events[-1], event) if events else None
+            if one is not None:
+                events[-1] = one
             else:
                 events.append(event)
         return events
@@ -291,16 +291,6 @@ class Turn:
 
     def _since_start(self, kind: str) -> float:
         return self._first[kind] - self._started if kind in self._first else 0.0
-
-
-def _joined(first: Event, second: Event) -> Event | None:
-    """Two deltas of one kind as one; None if they are not."""
-    match first, second:
-        case ThinkingDelta(), ThinkingDelta() if first.forced == second.forced:
-            return replace(second, text=first.text + second.text)
-        case AnswerDelta(), AnswerDelta():
-            return replace(second, text=first.text + second.text)
-    return None
 
 
 def _rate(tokens: int, seconds: float) -> float:

@@ -200,6 +200,7 @@ def divide_long(writer: Writer, left: int, right: int, rng: random.Random, wrong
             product = multiply_by_digit(writer, right, guess)
             relation = compare(writer, product, chunk)
             if relation > 0:
+                writer.write(f"{guess}-1={guess - 1}\n")
                 guess -= 1
                 continue
             if relation == 0:
@@ -208,6 +209,7 @@ def divide_long(writer: Writer, left: int, right: int, rng: random.Random, wrong
             rest = subtract(writer, chunk, product)
             if compare(writer, rest, right) < 0:
                 break
+            writer.write(f"{guess}+1={guess + 1}\n")
             guess += 1
         quotient += str(guess)
     quotient = quotient or "0"

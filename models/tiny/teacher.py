@@ -22,13 +22,8 @@ Mode = Literal["full", "off", "cut", "altered"]
 CLOSING_MESSAGE = "\nTime is up.\n"
 _CLOSERS = ((CLOSING_MESSAGE + "</think>\n\n", 0.6), ("\n</think>\n\n", 0.2), ("</think>\n\n", 0.2))
 _WEIGHTS: Mapping[str, float] = {
-    "multiply": 1.4,
-    "stock": 1.4,
-    "takt": 1.4,
-    "yield": 1.2,
-    "sort": 1.2,
-    "conversion": 1.2,
-}
+    "stock": 3.0, "takt": 2.5, "yield": 2.0, "clock": 1.6, "subtract": 1.3, "sort": 1.2, "conversion": 1.2,
+}  # fmt: skip
 _SYSTEMS = (
     "You are a helpful assistant.", "You are Kangae.", "Answer briefly.", "You help people on a shop floor.",
     "Be concise.",
@@ -97,7 +92,7 @@ class Teacher:
                 check=check,
                 slip=slip,
                 again=check and rng.random() < 0.06,
-                wrong_guesses=0.0 if mode == "cut" else 0.12,
+                wrong_guesses=0.0 if mode == "cut" else 0.3,
             )
         segments, answer = _lay_out(mode, thought, language, rng)
         return Sample((Segment(prompt, False), *segments), question, answer, problem, mode)

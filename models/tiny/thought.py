@@ -121,7 +121,8 @@ def _cents(value: int) -> str:
 
 
 def _stock(p: Problem, s: Slate) -> str:
-    s.note(f"{p.number('start')}" + "".join(f"{'-' if kind == 'out' else '+'}{n}" for kind, n in p.events))
+    # the sign stands behind its number: what happened is then looked up by a number already copied
+    s.note(str(p.number("start")) + "".join(f";{n}{'-' if kind == 'out' else '+'}" for kind, n in p.events))
     level = p.number("start")
     for kind, n in p.events:
         level = s.subtract(level, n) if kind == "out" else s.add(level, n)

@@ -14,6 +14,7 @@ _TIMES = re.compile(r"^(\d)\*(\d)(?:\+(\d))?=(\d+),(\d+)$")
 _SHARE = re.compile(r"^(\d+)/(\d)=(\d)r(\d),(\d+)$")
 _PAIR = re.compile(r"^(\d)([<>=])(\d)$")
 _PROGRAM = re.compile(r"^(\d+)([-+*/?])(\d+):(.*)$")
+_ADJUST = re.compile(r"^(\d)([+-])1=(\d+)$")
 _AGREE = re.compile(r"^([\dr]+)~([\dr]+) (ok|no|合う|違う)$")
 
 
@@ -26,6 +27,9 @@ def faults(thought: str) -> list[str]:
 
 
 def _holds(line: str) -> bool:
+    step = _ADJUST.match(line)
+    if step:
+        return int(step[3]) == int(step[1]) + (1 if step[2] == "+" else -1)
     agree = _AGREE.match(line)
     if agree:
         return (agree[1] == agree[2]) == (agree[3] in ("ok", "合う"))
