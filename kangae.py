@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-import errno
-import importlib
-import importlib.util
-import os
-import sys
-import time
-from typing import Any, NoReturn
+try:
+    import argparse
+    import errno
+    import importlib
+    import importlib.util
+    import os
+    import sys
+    import time
+    from typing import Any, NoReturn
 
-from models.errors import InternalError, KangaeError, UsageError, WriteError
+    from models.errors import InternalError, InterruptedByUser, KangaeError, ResourceError, UsageError, WriteError
+except KeyboardInterrupt:  # Ctrl-C while Python itself begins
+    raise SystemExit(130) from None
 
 _STARTED = time.perf_counter()
 
@@ -29,6 +32,8 @@ _COMMANDS = {
     "config": "runtime.cli",
 }
 """In which module a command is. A folder that is not installed, or has not that command, is told as such."""
+_ROOT_FLAGS = ("-h", "--help", "--version")
+"""Flags of no command; any other flag in the first place is one of `chat`."""
 _UNWRITABLE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
@@ -68,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KangaeError as error:
         return _tell(error, words)
     except KeyboardInterrupt:
-        return _tell(None, words)
+        return _tell(InterruptedByUser("Stopped before there was anything to keep."), words)
     except BrokenPipeError:
         _silence_stdout()
         return 1
@@ -77,19 +82,27 @@ def main(arguments: list[str] | None = None) -> int:
             fault = f"The output could not be written ({error.strerror}); free space or write elsewhere."
             return _tell(WriteError(fault), words)
         return _tell(_report(error, words), words)
+    except MemoryError:
+        return _tell(ResourceError("The memory is used up; close other programs, or raise its limit."), words)
     except Exception as error:
+        if "can't start new thread" in str(error):
+            return _tell(ResourceError("The system gives no more threads or memory; close other programs."), words)
         return _tell(_report(error, words), words)
 
 
 def _run(words: list[str]) -> int:
-    words = words or ["chat"]
+    if not words or (words[0].startswith("-") and words[0] not in _ROOT_FLAGS):
+        words = ["chat", *words]
     command = words[0] if words[0] in _COMMANDS else None
     if command is None and not words[0].startswith("-"):
         raise UsageError(f"There is no command {words[0]!r};{_near(words[0])} see `kangae --help`.")
     try:
-        parsed = build_parser(command).parse_args(words)
+        parsed, unknown = build_parser(command).parse_known_args(words)
     except SystemExit as end:  # --help and --version
         return end.code if isinstance(end.code, int) else 0
+    if unknown:
+        shown = " ".join(["kangae", *([command] if command else []), "--help"])
+        raise UsageError(f"Unrecognized arguments: {' '.join(unknown)}; see `{shown}`.")
     if not hasattr(parsed, "run"):
         raise UsageError("Name a command; see `kangae --help`.")
     parsed.started = _STARTED
@@ -140,25 +153,23 @@ def _prepare_streams() -> None:
             reconfigure(errors="replace")
 
 
-def _tell(error: KangaeError | None, words: list[str]) -> int:
-    """Print an error (None: Ctrl-C) and return its exit code. What was printed before it comes first."""
+def _tell(error: KangaeError, words: list[str]) -> int:
+    """Print an error and return its exit code. What was printed before it comes first."""
     from runtime.plain_text import json_line, strip_controls
 
     as_json = "--json" in words
     try:
         sys.stdout.flush()
-        if error is not None and as_json:
+        if as_json:
             print(json_line(error.as_json()), flush=True)
     except OSError:
         _silence_stdout()
     try:
-        if error is None:
-            print("Interrupted.", file=sys.stderr, flush=True)
-        elif not as_json:
+        if not as_json:
             print(strip_controls(f"{error.title}: {error.detail}"), file=sys.stderr, flush=True)
     except OSError:
         pass  # neither stream can be written: the exit code remains
-    return 130 if error is None else error.exit_code
+    return error.exit_code
 
 
 def _silence_stdout() -> None:
@@ -175,26 +186,18 @@ def _silence_stdout() -> None:
 def _report(error: BaseException, words: list[str]) -> InternalError:
     """Write what happened to a file in the state directory: the command and its flags, not what they were given."""
     import platform
-    import traceback
 
-    from models.locations import state_folder
+    from models.report import write_report
 
     command = words[0] if words and words[0] in _COMMANDS else "kangae"
     flags = [word.partition("=")[0] for word in words[1:] if word.startswith("--")]
-    lines = [
+    head = [
         f"kangae {_version()}, Python {platform.python_version()}, {platform.platform()}",
         " ".join(["command:", command, *flags]),
-        "",
-        *traceback.format_exception(error),
     ]
     told = f"{type(error).__name__} in `{command}`"
     try:
-        folder = state_folder() / "reports"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
-        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8", errors="replace") as file:
-            file.write("\n".join(lines))
+        path = write_report(error, head)
     except (OSError, KangaeError) as fault:
         return InternalError(f"{told}; the report could not be written ({fault}).")
     return InternalError(f"{told}. The report is {path}; please send it with what you did.")

@@ -6,8 +6,9 @@ import argparse
 import hashlib
 import json
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from models.columns import table as table  # also for other folders' listings
 
 if TYPE_CHECKING:
     from models.catalogue import ModelEntry
@@ -50,13 +51,6 @@ def human_count(count: int) -> str:
         if count >= limit:
             return f"{count / limit:.1f}{unit}"
     return str(count)
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as aligned columns, two spaces apart; the first row is the heading."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def _fields(entry: ModelEntry) -> dict[str, Any]:

@@ -3,7 +3,7 @@ one)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from models.errors import KangaeError
@@ -67,3 +67,13 @@ class Failed:
 
 
 Event = Progress | ThinkingDelta | Closed | AnswerDelta | Done | Failed
+
+
+def joined(first: Event, second: Event) -> Event | None:
+    """Two deltas that follow each other in one branch, as one; None if they are not of one kind."""
+    match first, second:
+        case ThinkingDelta(), ThinkingDelta() if (first.forced, first.branch) == (second.forced, second.branch):
+            return replace(second, text=first.text + second.text)
+        case AnswerDelta(), AnswerDelta() if first.branch == second.branch:
+            return replace(second, text=first.text + second.text)
+    return None

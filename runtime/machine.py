@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -83,11 +84,21 @@ def memory_total() -> int:
 
 
 def memory_available() -> int:
-    """Bytes that can be taken now without swapping, within the cgroup's limit."""
+    """Bytes that can be taken now without swapping, within the cgroup's limit and this process's own."""
     if sys.platform == "darwin":
         return _macos_available()
     free = _meminfo().get("MemAvailable", memory_total())
-    return max(0, min([free, *(limit - used for limit, used in _memory_limits(_CGROUPS))]))
+    own = [] if (room := address_room()) is None else [room]
+    return max(0, min([free, *own, *(limit - used for limit, used in _memory_limits(_CGROUPS))]))
+
+
+def address_room() -> int | None:
+    """Bytes of addresses that this process may still take (`ulimit -v`); None without a limit."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return None
+    used = _read(Path("/proc/self/statm")).split()[:1]
+    return max(0, limit - (int(used[0]) * os.sysconf("SC_PAGE_SIZE") if used else 0))
 
 
 def disk_free(folder: Path) -> int:

@@ -102,9 +102,7 @@ def _trial(path: Path, size: int) -> str:
     reason = _try_in_child(path, size, limits)
     if not _WANT.search(reason):
         return reason
-    wider = replace(
-        limits, address_space=2 * limits.address_space, private_memory=limits.private_memory + 512 * _MIB
-    )
+    wider = replace(limits, address_space=2 * limits.address_space, private_memory=limits.private_memory + 512 * _MIB)
     reason = _try_in_child(path, size, wider)
     if not _WANT.search(reason):
         return reason

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from models.errors import ModelError
+from models.errors import ModelError, ResourceError
 
 if TYPE_CHECKING:
     from models.catalogue import ModelEntry
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from runtime.request import Sampling
     from runtime.responder import Responder
 
+_LIBRARY_ROOM = 96 << 20
+"""Bytes of addresses that the C library takes with few threads; with less it ends the process."""
 _OTHER_FORMS = {"onnx": "an ONNX model", "gptq": "a GPTQ model", "hf": "a model in safetensors"}
 
 
@@ -25,22 +28,31 @@ def open_model(
     threads: int | None = None,
     gpu_layers: int | None = None,
     started: float | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Responder:
     """Open the model that `name` means (catalogue name, hub id, file or folder) in this process.
 
     `context`: tokens of cache that all `sequences` share; None: what the model was trained for and the memory carries.
     `started`: when loading began, by `time.perf_counter` (None: now); a command gives its own start, so that the load
-    time that replies tell is the one its user waited. Raises ModelError, ResourceError, MissingPackageError.
+    time that replies tell is the one its user waited. `on_progress` is told the fraction that is loaded. Raises
+    ModelError, ResourceError, MissingPackageError.
     """
     started = time.perf_counter() if started is None else started
-    entry = find_runnable(name)
-    from models.locations import cache_folder
+    entry = find_checked(name)
     from runtime.backends.llama import open_llama
     from runtime.local_responder import LocalResponder
-    from runtime.model_check import check_model
 
-    check_model(entry.path, cache_folder() / "checks")
-    backend = open_llama(entry.path, context=context, sequences=sequences, threads=threads, gpu_layers=gpu_layers)
+    try:
+        backend = open_llama(
+            entry.path,
+            context=context,
+            sequences=sequences,
+            threads=threads,
+            gpu_layers=gpu_layers,
+            on_progress=on_progress,
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        raise _gone(entry, error) from error
     try:
         family = family_of(entry, backend.facts.metadata, backend.facts.chat_template)
         backend.facts = replace(backend.facts, name=entry.name, file=str(entry.path))
@@ -48,6 +60,36 @@ def open_model(
     except BaseException:
         backend.close()
         raise
+
+
+def find_checked(name: str) -> ModelEntry:
+    """As `find_runnable`, and the file was opened by a child: from here on the C library may have it."""
+    entry = find_runnable(name)
+    from runtime import machine
+
+    room = machine.address_room()
+    if room is not None and room < _LIBRARY_ROOM:
+        raise ResourceError(
+            f"This process may take {room >> 20} MiB more of memory, but the C library alone takes "
+            f"{_LIBRARY_ROOM >> 20} MiB; raise the limit (`ulimit -v`)."
+        )
+    from models.locations import cache_folder
+    from runtime.model_check import check_model
+
+    try:
+        check_model(entry.path, cache_folder() / "checks")
+    except (FileNotFoundError, PermissionError) as error:
+        raise _gone(entry, error) from error
+    except (BlockingIOError, MemoryError) as error:
+        raise ResourceError(
+            f"{entry.path} could not be checked in a process of its own ({error}); close other programs and try again."
+        ) from error
+    return entry
+
+
+def _gone(entry: ModelEntry, error: OSError) -> ModelError:
+    """The file was there a moment ago."""
+    return ModelError(f"{entry.path} cannot be read ({error.strerror}); check the path and its permissions.")
 
 
 def find_runnable(name: str) -> ModelEntry:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
 _CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
@@ -18,6 +17,15 @@ def strip_controls(text: str) -> str:
     it its power; the rest stays as plain text.
     """
     return text.translate(_CONTROLS)
+
+
+def as_utf8(text: str) -> str:
+    """A word of the command line as UTF-8 text: bytes that the terminal's encoding could not read, and which stand as
+    lone surrogates, are read as the UTF-8 that they most likely are; what is none becomes a replacement sign."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
 
 
 def one_line(text: str) -> str:
@@ -36,16 +44,3 @@ def json_line(value: Any) -> str:
     a number that is not finite cannot be written and raises ValueError."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
-
-
-def table(rows: Sequence[Sequence[str]], *, right: bool = False) -> str:
-    """Rows as aligned columns; the first row is the heading. `right`: all columns but the first to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if right and column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)

@@ -20,7 +20,7 @@ class ModelLabel:
 
 @dataclass(frozen=True)
 class Usage:
-    """Token counts. `thinking_tokens` are sampled inside thoughts, tags excluded; `forced_tokens` were put in by force."""
+    """Token counts. `thinking_tokens` are sampled inside thoughts, tags excluded; `forced_tokens` were put in."""
 
     prompt_tokens: int = 0
     cached_tokens: int = 0

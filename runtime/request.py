@@ -80,4 +80,4 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.thinking and self.budget.off:
-            raise UsageError("A thought to go on from was given, but the budget is off; give a budget, or leave the thought out.")
+            raise UsageError("A thought to go on from and the budget off exclude each other; leave one of them out.")

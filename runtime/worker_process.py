@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from models.errors import InternalError, KangaeError
+from models.report import write_report
 from runtime.responder import Control, Responder
 from runtime.worker_protocol import Ask, Ended, Happened, Loading, Opened, Start, Steer, Stop, ToParent
 
@@ -135,12 +136,7 @@ def _tellable(error: BaseException) -> KangaeError:
 
 def _report(error: BaseException) -> str:
     """Write the traceback where reports are kept; a disk that cannot be written changes nothing for the user."""
-    from models.locations import state_folder
-
-    place = state_folder() / "reports" / f"{time.strftime('%Y%m%d-%H%M%S')}-worker-{os.getpid()}.txt"
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    except OSError:
+        return f" The report is in {write_report(error)}."
+    except (OSError, KangaeError):
         return ""
-    return f" The report is in {place}."

@@ -12,11 +12,11 @@ _LONGEST = 6000  # a line longer than that is broken into blocks all the same
 
 
 class LiveText(Vertical):
-    """Blocks of plain text below each other; only the last one changes. Markup in the text means nothing."""
+    """Blocks of text below each other; only the last one changes. Markup in a plain text means nothing."""
 
-    def __init__(self, text: str = "") -> None:
+    def __init__(self, text: str | Content = "") -> None:
         super().__init__()
-        self._open = text
+        self._open = Content(text) if isinstance(text, str) else text
         self._last = Static(Content(""), markup=False)
 
     def compose(self) -> ComposeResult:
@@ -25,9 +25,9 @@ class LiveText(Vertical):
     def on_mount(self) -> None:
         self._show()
 
-    def append(self, text: str) -> None:
+    def append(self, text: str | Content) -> None:
         """Add to the end."""
-        self._open += text
+        self._open += Content(text) if isinstance(text, str) else text
         self._show()
 
     def replace(self, text: str) -> None:
@@ -35,7 +35,7 @@ class LiveText(Vertical):
         for block in self.query(Static):
             if block is not self._last:
                 block.remove()
-        self._open = text
+        self._open = Content(text)
         self._show()
 
     def _show(self) -> None:
@@ -43,13 +43,13 @@ class LiveText(Vertical):
         if not last.is_attached:  # not composed yet, or removed before it was
             return
         while len(self._open) > _SETTLED:
-            cut = self._open.rfind("\n", 0, len(self._open) - 1)
+            cut = self._open.plain.rfind("\n", 0, len(self._open) - 1)
             if cut > 0:
                 done, self._open = self._open[:cut], self._open[cut + 1 :]
             elif len(self._open) > _LONGEST:
                 done, self._open = self._open[:_LONGEST], self._open[_LONGEST:]
             else:
                 break
-            self.mount(Static(Content(done), markup=False), before=last)
-        last.update(Content(self._open.rstrip("\n")))
-        last.display = bool(self._open)
+            self.mount(Static(done, markup=False), before=last)
+        last.update(self._open.rstrip("\n"))
+        last.display = bool(self._open.plain)

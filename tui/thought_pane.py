@@ -14,6 +14,7 @@ from tui.budget_steps import budget_name
 from tui.live_text import LiveText
 
 _GLANCE_LINES = 16
+_FORCED = "dim italic"
 _NARROW = 50  # cells: below this the line goes without its bar
 
 
@@ -43,6 +44,7 @@ class ThoughtPane(Vertical):
         self._doing = "waiting"
         self._ended: str | None = None
         self._body: LiveText | None = None
+        self._parts: list[Content] = []
 
     def compose(self) -> ComposeResult:
         yield ThoughtTitle(markup=False)
@@ -55,18 +57,20 @@ class ThoughtPane(Vertical):
         self._doing = doing
         self._show_title()
 
-    def think(self, text: str, tokens: int, seconds: float) -> None:
-        """More of the thought; `seconds` since its first token."""
+    def think(self, text: str, tokens: int, seconds: float, *, forced: bool = False) -> None:
+        """More of the thought; `seconds` since its first token. `forced`: put in, not thought; shown apart."""
         self._doing = ""
         if not self.text:
             text = text.lstrip()
         self.text += text
+        part = Content.styled(text, _FORCED) if forced else Content(text)
+        self._parts.append(part)
         self.tokens, self._seconds = tokens, seconds
         if not self.folded and self.text:
             if self._body is None:
                 self._unfold()
             else:
-                self._body.append(text)
+                self._body.append(part)
         self._show_title()
 
     def tick(self, seconds: float) -> None:
@@ -134,7 +138,7 @@ class ThoughtPane(Vertical):
         return line
 
     def _unfold(self) -> None:
-        self._body = LiveText(self.text)
+        self._body = LiveText(Content("").join(self._parts))
         self.mount(self._body)
 
     def _show_title(self) -> None:

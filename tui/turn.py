@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -11,7 +10,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from models.errors import InterruptedByUser, KangaeError
-from runtime.events import AnswerDelta, Closed, Done, Event, Progress, ThinkingDelta
+from runtime.events import AnswerDelta, Closed, Done, Event, Progress, ThinkingDelta, joined
 from runtime.plain_text import strip_controls
 from runtime.reply import Reply
 from tui.answer_pane import AnswerPane
@@ -58,7 +57,8 @@ class Turn(Vertical):
         for when, event in _merged(news):
             if isinstance(event, ThinkingDelta):
                 self._count(when, event.tokens, self._answer_tokens)
-                self.thought.think(strip_controls(event.text), event.tokens, when - self._start_of_thought())
+                seconds = when - self._start_of_thought()
+                self.thought.think(strip_controls(event.text), event.tokens, seconds, forced=event.forced)
             elif isinstance(event, Closed):
                 self._end_thought(close_words(event.reason), when, event.tokens)
             elif isinstance(event, AnswerDelta):
@@ -127,8 +127,9 @@ def _merged(news: Iterable[News]) -> Iterator[News]:
     for when, event in news:
         if held is not None:
             last = held[1]
-            if isinstance(event, ThinkingDelta | AnswerDelta) and isinstance(last, type(event)):
-                held = (when, replace(event, text=last.text + event.text))
+            more = joined(last, event) if isinstance(last, Event) and isinstance(event, Event) else None
+            if more is not None:
+                held = (when, more)
                 continue
             if not (isinstance(event, Progress) and isinstance(last, Progress)):
                 yield held

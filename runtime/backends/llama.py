@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from models.errors import CannotMeetError, InternalError, ResourceError
 from runtime import machine
 from runtime.backends.backend import Aborted, ModelFacts, Slice
+from runtime.backends.held_interrupt import HeldInterrupt
 from runtime.backends.llama_fit import CacheShape, choose_context, require_room
 from runtime.backends.llama_library import LlamaLibrary, llama_library
 from runtime.backends.llama_model import load_model, model_files, new_context, read_facts
@@ -34,6 +35,7 @@ def open_llama(
     gpu_layers: int | None = None,
     widths: Mapping[int, int] | None = None,
     outputs: int | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> LlamaBackend:
     """Open the GGUF at `path` (of a split model: its first file).
 
@@ -41,42 +43,50 @@ def open_llama(
     hand carries, see `choose_context`. `memory_limit`: bytes that weights and cache may take; None: what is available
     now. `threads` None: the physical cores. `gpu_layers` None: all, where the build has a GPU. `widths[n]`: decode n
     sequences of one token each in slices of so many. `outputs`: most rows of logits in a decode; None: one a sequence.
+    `on_progress` is told the fraction of the weights that is loaded. Ctrl-C ends the loading.
     Raises `ModelError` (missing, unreadable), `ResourceError` (does not fit), `MissingPackageError`.
     """
     if sequences < 1:
         raise InternalError(f"A backend was asked for {sequences} sequences.")
     size = sum(file.stat().st_size for file in model_files(path))
-    library = llama_library()
-    layers = gpu_layers if gpu_layers is not None else (-1 if library.supports_gpu else 0)
-    # On a GPU the library itself refuses what does not fit; here only this machine's own memory is known beforehand.
-    on_gpu = library.supports_gpu and layers != 0
-    memory = memory_limit if memory_limit is not None else machine.memory_available()
-    if not on_gpu:
-        require_room(path.name, weights=size, cache=0, memory=memory)
-    model = load_model(library, path, layers)
-    handle = None
-    try:
-        facts = read_facts(library, model, path, size)
-        shape = CacheShape.of_model(library.c, model, facts.architecture, path)
-        if context is None:
-            context = choose_context(facts.context_length, shape, sequences, None if on_gpu else memory - size)
+    with HeldInterrupt() as interrupt:
+        library = llama_library()
+        layers = gpu_layers if gpu_layers is not None else (-1 if library.supports_gpu else 0)
+        # On a GPU the library itself refuses what does not fit; here only the machine's own memory is known beforehand.
+        on_gpu = library.supports_gpu and layers != 0
+        memory = memory_limit if memory_limit is not None else machine.memory_available()
         if not on_gpu:
-            require_room(path.name, weights=size, cache=shape.bytes(context), memory=memory, context=context)
-        handle = new_context(
-            library,
-            model,
-            path.name,
-            context=context,
-            sequences=sequences,
-            threads=threads or machine.physical_cores(),
-            outputs=outputs,
-        )
-        return LlamaBackend(library, model, handle, facts, sequences, widths or {})
-    except BaseException:
-        if handle:
-            library.c.llama_free(handle)
-        library.c.llama_model_free(model)
-        raise
+            require_room(path.name, weights=size, cache=0, memory=memory)
+
+        def progress(fraction: float) -> bool:
+            if on_progress is not None:
+                on_progress(fraction)
+            return not interrupt.told
+
+        model = load_model(library, path, layers, progress)
+        handle = None
+        try:
+            facts = read_facts(library, model, path, size)
+            shape = CacheShape.of_model(library.c, model, facts.architecture, path)
+            if context is None:
+                context = choose_context(facts.context_length, shape, sequences, None if on_gpu else memory - size)
+            if not on_gpu:
+                require_room(path.name, weights=size, cache=shape.bytes(context), memory=memory, context=context)
+            handle = new_context(
+                library,
+                model,
+                path.name,
+                context=context,
+                sequences=sequences,
+                threads=threads or machine.physical_cores(),
+                outputs=outputs,
+            )
+            return LlamaBackend(library, model, handle, facts, sequences, widths or {})
+        except BaseException:
+            if handle:
+                library.c.llama_free(handle)
+            library.c.llama_model_free(model)
+            raise
 
 
 class LlamaBackend:

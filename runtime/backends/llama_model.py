@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,19 @@ def model_files(path: Path) -> list[Path]:
     return files
 
 
-def load_model(library: LlamaLibrary, path: Path, gpu_layers: int) -> Any:
-    """The C library's model, mapped from its file. Raises `ModelError` with the library's own last words."""
+def load_model(
+    library: LlamaLibrary, path: Path, gpu_layers: int, progress: Callable[[float], bool] | None = None
+) -> Any:
+    """The C library's model, mapped from its file. Raises `ModelError` with the library's own last words.
+
+    `progress` is told the fraction that is loaded; the load ends, and fails, when it returns False.
+    """
     c = library.c
     parameters = c.llama_model_default_params()
     parameters.n_gpu_layers = gpu_layers
     parameters.load_mode = c.LLAMA_LOAD_MODE_MMAP if c.llama_supports_mmap() else c.LLAMA_LOAD_MODE_NONE
+    if progress is not None:
+        parameters.progress_callback = c.llama_progress_callback(lambda fraction, _: progress(fraction))
     library.forget_words()
     library.forget_buffers()
     model = c.llama_model_load_from_file(os.fsencode(path), parameters)

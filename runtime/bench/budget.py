@@ -11,11 +11,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, get_args
 
+from models.columns import table
 from models.family import Family
 from runtime import opening
 from runtime.bench.asking import Asking, Outcome, Run
 from runtime.events import CloseReason
-from runtime.plain_text import strip_controls, table
+from runtime.plain_text import strip_controls
 from runtime.problems import Problem
 
 _RESAMPLES: Final = 2000

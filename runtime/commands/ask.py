@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import uuid
 from typing import TYPE_CHECKING
 
-from models.errors import CannotMeetError, InternalError, KangaeError, ResourceError, UsageError
+from models.errors import (
+    CannotMeetError,
+    InternalError,
+    InterruptedByUser,
+    KangaeError,
+    ResourceError,
+    UsageError,
+)
 from runtime.commands.options import (
     add_budget_options,
     add_model_options,
@@ -18,11 +26,15 @@ from runtime.commands.options import (
     open_responder,
     typed,
 )
+from runtime.plain_text import as_utf8
 from runtime.settings import Settings, load_settings, parse_count
 
 if TYPE_CHECKING:
     from runtime.reply import Reply
     from runtime.request import Budget, Request, Sampling
+
+_MOST_BYTES = 16 << 20
+"""More is no question: an endless input must not fill the memory."""
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -52,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     """The command; returns its exit code."""
     settings = load_settings()
     budget = make_budget(arguments, settings)
-    system = chosen(arguments, settings, "system")
+    system = as_utf8(chosen(arguments, settings, "system"))
     if arguments.file is not None:
         if arguments.question is not None:
             raise UsageError("A question and --file were given; give the one or the other.")
@@ -92,14 +104,17 @@ def error_of(reply: Reply) -> KangaeError:
 
 def _question(given: str | None) -> str:
     if given is not None and given != "-":
-        text = given
+        text = as_utf8(given)
     elif given is None and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError(
             'Give a question, as in `kangae ask "What is 47 * 8?"`, or `-` to type it and end with Ctrl-D.'
         )
     else:
+        data = sys.stdin.buffer.read(_MOST_BYTES + 1) if sys.stdin is not None else b""
+        if len(data) > _MOST_BYTES:
+            raise CannotMeetError(f"The question is longer than {_MOST_BYTES >> 20} MiB; shorten it.")
         try:
-            text = sys.stdin.buffer.read().decode("utf-8-sig") if sys.stdin is not None else ""
+            text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise UsageError(f"Standard input is no UTF-8 text ({error.reason} at byte {error.start}).") from error
     if not text.strip():
@@ -151,4 +166,14 @@ def _finish(arguments: argparse.Namespace, settings: Settings, system: str, repl
         settings, wanted=not arguments.no_store, title=reply.question, system=system, model=reply.model.name
     )
     keeper.keep([reply])
-    return 130 if reply.finish == "cancelled" else 0
+    if reply.finish != "cancelled":
+        return 0
+    if not arguments.json:
+        tell_stopped()
+    return InterruptedByUser.exit_code
+
+
+def tell_stopped() -> None:
+    """Say on stderr why there is no more."""
+    with contextlib.suppress(OSError, ValueError):
+        print("Interrupted; what was produced is kept.", file=sys.stderr, flush=True)

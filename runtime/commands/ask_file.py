@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from models.errors import KangaeError, MissingPackageError
-from runtime.commands.ask import error_of, make_request
+from models.errors import InterruptedByUser, KangaeError, MissingPackageError
+from runtime.commands.ask import error_of, make_request, tell_stopped
 from runtime.commands.interrupt import CancelOnInterrupt
 from runtime.commands.keep import Keeper
 from runtime.commands.options import chosen, make_sampling, open_responder
@@ -62,7 +62,8 @@ def answer_file(arguments: argparse.Namespace, settings: Settings, budget: Budge
         kept
     )
     if control.cancelled:
-        return 130
+        tell_stopped()
+        return InterruptedByUser.exit_code
     return 1 if any(isinstance(result, KangaeError) for result in results.values()) else 0
 
 

@@ -124,11 +124,11 @@ def _progress() -> Callable[[str], None]:
 def run_speed(arguments: argparse.Namespace) -> int:
     """Measure the speed of one file."""
     from runtime.bench import speed
-    from runtime.opening import find_runnable
+    from runtime.opening import find_checked
     from runtime.plain_text import json_line
 
     settings = load_settings()
-    path = find_runnable(chosen(arguments, settings, "model")).path
+    path = find_checked(chosen(arguments, settings, "model")).path
     threads = chosen(arguments, settings, "threads")
     found = speed.measure(path, arguments.depth, arguments.batch, threads=threads, progress=_progress())
     print(json_line(found) if arguments.json else _speed_table(found))
@@ -136,7 +136,8 @@ def run_speed(arguments: argparse.Namespace) -> int:
 
 
 def _speed_table(found: dict[str, Any]) -> str:
-    from runtime.plain_text import strip_controls, table
+    from models.columns import table
+    from runtime.plain_text import strip_controls
 
     rows = [
         ["MEASURE", "TOKENS/S"],
@@ -150,12 +151,13 @@ def _speed_table(found: dict[str, Any]) -> str:
 
 def run_peers(arguments: argparse.Namespace) -> int:
     """Measure beside the peers."""
+    from models.columns import table
     from models.locations import cache_folder
     from runtime.bench import peers
-    from runtime.opening import find_runnable
-    from runtime.plain_text import json_line, table
+    from runtime.opening import find_checked
+    from runtime.plain_text import json_line
 
-    path = find_runnable(arguments.model).path if arguments.model else None
+    path = find_checked(arguments.model).path if arguments.model else None
     found: dict[str, Any] = peers.compare(
         path, cache_folder() / "peers", pairs=arguments.pairs, threads=arguments.threads, progress=_progress()
     )

@@ -54,7 +54,8 @@ def _open() -> Store:
 
 def run_list(arguments: argparse.Namespace) -> int:
     """Print the conversations."""
-    from runtime.plain_text import json_line, shorten, table
+    from models.columns import table
+    from runtime.plain_text import json_line, shorten
 
     with _open() as store:
         found = store.conversations(-1 if arguments.all else arguments.limit)

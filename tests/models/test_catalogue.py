@@ -124,3 +124,8 @@ def test_fit_by_size() -> None:
     assert estimate_fit(13 * gibibyte, 16 * gibibyte) == "tight"
     assert estimate_fit(17 * gibibyte, 16 * gibibyte) == "no"
     assert estimate_fit(1, 0) == "unknown"
+
+
+def test_a_device_is_told_as_what_it_is() -> None:
+    with pytest.raises(ModelError, match="no regular file"):
+        find("/dev/null")

@@ -179,7 +179,7 @@ def test_an_interrupted_reply_is_kept_and_gives_130(
     model: AnsweringResponder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert kangae.main(["ask", "stop"]) == 130
-    assert capsys.readouterr().err == "one two three\n"
+    assert capsys.readouterr().err == "one two three\nInterrupted; what was produced is kept.\n"
     with Store.open() as store:
         (reply,) = store.replies(store.conversations()[0].id)
     assert (reply.record["finish"], reply.record["thinking"]) == ("cancelled", "one two three")
@@ -331,7 +331,7 @@ def test_ctrl_c_prints_what_there_is(child: Callable[..., subprocess.Popen[bytes
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said + rest == b"12 + 30\n"
+    assert said + rest == b"12 + 30\nInterrupted; what was produced is kept.\n"
 
 
 def test_a_full_disk_behind_stdout_is_9(child: Callable[..., subprocess.Popen[bytes]]) -> None:
@@ -353,3 +353,45 @@ def test_a_reader_that_goes_away_is_no_fault(child: Callable[..., subprocess.Pop
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     assert b"Traceback" not in said and b"Exception" not in said
+
+
+def test_words_that_the_terminal_could_not_read_are_utf8(
+    model: AnsweringResponder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    word = "在庫".encode().decode("ascii", "surrogateescape")
+    assert kangae.main(["ask", word, "--system", word]) == 0
+    assert [message.content for message in model.requests[0].messages] == ["在庫", "在庫"]
+    assert capsys.readouterr().out == "在庫\n"
+
+
+def test_a_state_folder_that_cannot_be_named_loses_no_answer(
+    model: AnsweringResponder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KANGAE_STATE_DIR", "~no-such-user/x")
+    assert kangae.main(["ask", "x", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["answer"] == "x"  # one object, not two
+    assert "not kept" in said.err
+
+
+def test_what_was_stopped_is_told_and_kept_only_if_there_is_any(
+    model: AnsweringResponder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kangae.main(["ask", "stop"]) == 130
+    assert kangae.main(["ask", "stop", "--budget", "off"]) == 130  # nothing was thought
+    assert capsys.readouterr().err.count("Interrupted") == 2
+    with Store.open() as store:
+        assert len(store.conversations()) == 1
+
+
+def test_ctrl_c_before_the_reply_is_one_object(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_model(name: str, **options: object) -> AnsweringResponder:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(opening, "open_model", open_model)
+    assert kangae.main(["ask", "x", "--json"]) == 130
+    assert json.loads(capsys.readouterr().out)["error"]["exit"] == 130
+    assert kangae.main(["ask", "x"]) == 130
+    assert capsys.readouterr().err.startswith("Interrupted")

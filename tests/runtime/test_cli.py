@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -11,8 +12,10 @@ import pytest
 
 import kangae
 from models.errors import ModelError
-from runtime import opening
+from models.gguf_header import GgufHeader
+from runtime import opening, problems
 from runtime.bench import peers, speed
+from runtime.commands import ask
 from runtime.store import Store
 from tests.fakes.answering_responder import AnsweringResponder, Said
 from tests.runtime.test_store import REPLY
@@ -169,10 +172,70 @@ def test_bench_speed_and_peers_print_what_was_measured(
     ]  # fmt: skip
     monkeypatch.setattr(speed, "measure", lambda *_, **__: found)
     monkeypatch.setattr(peers, "compare", lambda *_, **__: {"rows": rows})
-    monkeypatch.setattr(opening, "find_runnable", lambda name: type("Entry", (), {"path": Path("m.gguf")})())
+    monkeypatch.setattr(opening, "find_checked", lambda name: type("Entry", (), {"path": Path("m.gguf")})())
     assert kangae.main(["bench", "speed", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == found
     assert kangae.main(["bench", "speed"]) == 0
     assert "decode at 64" in capsys.readouterr().out
     assert kangae.main(["bench", "peers"]) == 0
     assert "2.000" in capsys.readouterr().out
+
+
+def test_flags_without_a_command_are_those_of_chat(capsys: pytest.CaptureFixture[str]) -> None:
+    assert kangae.main(["-m", "some.gguf"]) == 2
+    assert "needs a terminal" in capsys.readouterr().err
+
+
+def test_an_unknown_flag_names_the_help_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert kangae.main(["ask", "x", "--colour"]) == 2
+    assert "see `kangae ask --help`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("can't start new thread")])
+def test_want_of_memory_is_no_fault_of_ours(
+    fault: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_model(name: str, **options: object) -> AnsweringResponder:
+        raise fault
+
+    monkeypatch.setattr(opening, "open_model", open_model)
+    assert kangae.main(["ask", "x"]) == 4
+    assert "Does not fit this machine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["speed", "peers"])
+def test_benchmarks_check_the_file_first(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, cache: Path) -> None:
+        raise ModelError(f"{path} was checked.")
+
+    from models import catalogue
+    from runtime import model_check
+
+    monkeypatch.setattr(model_check, "check_model", refuse)
+    monkeypatch.setattr(catalogue, "read_header", lambda path: GgufHeader(3, 0, {}, (), 32, 0, 0))
+    file = tmp_path / "m.gguf"
+    file.write_bytes(b"GGUF")
+    assert kangae.main(["bench", command, "-m", str(file)]) == 3
+    assert "was checked" in capsys.readouterr().err
+
+
+def test_little_room_for_addresses_is_told_before_the_library_ends_the_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runtime import machine
+
+    monkeypatch.setattr(machine, "address_room", lambda: 50 << 20)
+    monkeypatch.setattr(opening, "find_runnable", lambda name: None)
+    assert kangae.main(["ask", "x"]) == 4
+    assert "ulimit" in capsys.readouterr().err
+
+
+def test_an_endless_input_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ask, "_MOST_BYTES", 100)
+    monkeypatch.setattr(problems, "_MOST_BYTES", 100)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a" * 101)))
+    assert kangae.main(["ask", "-"]) == 7
+    assert kangae.main(["ask", "--file", "/dev/zero"]) == 2
+    assert "split it" in capsys.readouterr().err

@@ -10,20 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import ModelError
-from runtime import model_check
+from models.errors import ModelError, ResourceError
+from runtime import machine, model_check
 from runtime.bench.random_model import make_random_model
 from runtime.model_check import Limits, Verdict, check_model
 
 pytest.importorskip("llama_cpp")
 
-GIANT_ARRAY = (
-    b"GGUF"
-    + struct.pack("<IQQ", 3, 0, 1)
-    + struct.pack("<Q", 1)
-    + b"a"
-    + struct.pack("<IIQ", 9, 4, 2**62)
-)
+GIANT_ARRAY = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"a" + struct.pack("<IIQ", 9, 4, 2**62)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +95,7 @@ def test_a_good_file_opens_and_its_verdict_is_found_without_a_child(
     assert first.usable
     assert len(first.sha256) == 64
 
-    def no_child(path: Path, size: int) -> str:
+    def no_child(path: Path, size: int, limits: Limits) -> str:
         raise AssertionError("a child was started")
 
     monkeypatch.setattr(model_check, "_try_in_child", no_child)
@@ -163,3 +157,40 @@ def test_limits_grow_with_the_file() -> None:
     assert Limits.of(0).cpu_seconds == 2
     assert Limits.of(1 << 30).private_memory > 1 << 30
     assert Verdict("0", "", "x").usable
+
+
+WANTS = (
+    "the C library cannot load it (llama_model_load: error loading model: Resource temporarily unavailable).",
+    "the C library broke down on it (SIGABRT: what():  std::bad_alloc).",
+    "opening it takes more memory than a model of its size needs.",
+)
+
+
+@pytest.mark.parametrize("reason", WANTS)
+def test_want_of_memory_is_tried_again_and_never_kept(
+    reason: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [reason, ""]
+    rooms = []
+
+    def child(path: Path, size: int, limits: Limits) -> str:
+        rooms.append(limits.private_memory)
+        return said.pop(0)
+
+    monkeypatch.setattr(model_check, "_try_in_child", child)
+    assert check_model(model, tmp_path / "one").usable
+    assert rooms[1] > rooms[0]
+    said[:] = [reason, reason]
+    with pytest.raises(ModelError, match="cannot be used"):
+        check_model(model, tmp_path / "two")
+    assert not list((tmp_path / "two").rglob("*.json"))
+
+
+def test_a_process_with_little_memory_is_told_of_it(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_check, "_try_in_child", lambda *_: WANTS[0])
+    monkeypatch.setattr(machine, "memory_available", lambda: 10 << 20)
+    with pytest.raises(ResourceError, match="10 MiB"):
+        check_model(model, tmp_path)
+    assert not list(tmp_path.rglob("*.json"))

@@ -7,7 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.plain_text import json_line, one_line, shorten, strip_controls, table
+from models.columns import table
+from runtime.plain_text import as_utf8, json_line, one_line, shorten, strip_controls
 
 ESCAPES = (
     "\x1b[31m",
@@ -50,3 +51,11 @@ def test_short_lines_and_tables() -> None:
     assert shorten("abcdef", 4) == "abc…"
     assert shorten("abcd", 4) == "abcd"
     assert table([["NAME", "N"], ["a", "10"]], right=True) == "NAME   N\na     10"
+    assert table([["NAME", "N"], ["在庫", "1"]]) == "NAME  N\n在庫  1"  # four columns wide
+
+
+def test_words_of_another_encoding_are_read_as_utf8() -> None:
+    assert as_utf8("在庫") == "在庫"
+    assert as_utf8("在庫".encode().decode("ascii", "surrogateescape")) == "在庫"
+    assert as_utf8("a\udcffb") == "a\ufffdb"
+    assert as_utf8("a\ud800b") == "a?b"

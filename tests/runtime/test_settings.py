@@ -33,6 +33,20 @@ def test_an_empty_variable_says_nothing(tmp_path: Path) -> None:
     assert load_settings({"KANGAE_BUDGET": " "}, tmp_path / "none").budget is None
 
 
+def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(UsageError, match="Permission denied"):
+        load_settings({}, tmp_path / "config.toml")
+
+
+def test_a_file_in_the_place_of_the_folder_is_no_settings(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert load_settings({}, tmp_path / "file" / "config.toml") == Settings()
+
+
 def test_tables_belong_to_others(tmp_path: Path) -> None:
     assert load_settings({}, write(tmp_path, '[tui]\ntheme = "dark"\n')) == Settings()
 

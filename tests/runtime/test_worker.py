@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import InternalError, KangaeError, ModelError
+from runtime import worker_process
 from runtime.events import AnswerDelta, Closed, Done, Event, ThinkingDelta
 from runtime.request import Budget, Message, Request
 from runtime.responder import Control
@@ -172,3 +173,10 @@ def test_the_worker_ends_with_its_parent_even_if_that_is_killed() -> None:
     os.close(worker)
     parent.stdout.close()
     assert ended
+
+
+def test_a_fault_is_told_also_where_no_report_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KANGAE_STATE_DIR", "~no-such-user/x")
+    error = worker_process._tellable(RuntimeError("a fault of ours"))
+    assert error.exit_code == 70
+    assert "a fault of ours" in error.detail

@@ -25,7 +25,7 @@ from tui.welcome import JAPANESE, Example, Welcome
 @pytest.mark.parametrize("size", [SMALL, LARGE, NARROW])
 async def test_a_question_is_thought_about_and_answered(size: tuple[int, int]) -> None:
     async with make_app(budget=64).run_test(size=size) as pilot:
-        turn = await ask(pilot, "What is 12 + 30?")
+        await ask(pilot, "What is 12 + 30?")
         text = screen_text(pilot)
     assert "❯ What is 12 + 30?" in text
     assert "▼ thought" in text and "6 tokens" in text

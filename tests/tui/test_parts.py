@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import pytest
 from textual.app import App, ComposeResult
+from textual.content import Content
 from textual.widgets import Static
 
+from runtime.events import ThinkingDelta
 from tui.answer_pane import AnswerPane, settled_length
 from tui.budget_bar import budget_bar
 from tui.budget_steps import STEPS, budget_name, next_budget
 from tui.close_reason import close_words
 from tui.live_text import LiveText
 from tui.markdown_rules import make_parser
+from tui.thought_pane import ThoughtPane
+from tui.turn import Turn
 
 
 def test_the_budgets_go_around() -> None:
@@ -107,3 +111,44 @@ async def test_an_answer_grows_by_paragraphs_and_ends_as_one_document() -> None:
         assert not pane.query(LiveText)
     assert pane.text == source
     assert grown.count("MarkdownFence") == 1 and grown.count("MarkdownParagraph") >= 2
+
+
+async def test_what_was_put_in_by_force_is_told_apart() -> None:
+    pane = ThoughtPane(8)
+
+    class Page(App[None]):
+        def compose(self) -> ComposeResult:
+            yield pane
+
+    def styles() -> dict[str, str]:
+        shown = pane.query_one(LiveText).query(Static).last().content
+        assert isinstance(shown, Content)
+        return {shown.plain[span.start : span.end]: str(span.style) for span in shown.spans}
+
+    async with Page().run_test() as pilot:
+        pane.think("12 + 30", 3, 0.1)
+        pane.think("\nTime is up.", 3, 0.1, forced=True)
+        pane.think(" So", 4, 0.2)
+        await pilot.pause()
+        assert pane.text == "12 + 30\nTime is up. So"
+        assert styles() == {"\nTime is up.": "dim italic"}
+        pane.fold(True, by_user=True)
+        pane.fold(False, by_user=True)
+        await pilot.pause()
+        assert styles() == {"\nTime is up.": "dim italic"}
+
+
+async def test_forced_and_own_text_stay_apart_when_they_come_together() -> None:
+    turn = Turn("?", 8, folded=None, started=0.0)
+
+    class Page(App[None]):
+        def compose(self) -> ComposeResult:
+            yield turn
+
+    async with Page().run_test() as pilot:
+        own, forced = ThinkingDelta("12", 1), ThinkingDelta(" Time is up.", 1, forced=True)
+        await turn.apply([(0.1, own), (0.1, own), (0.2, forced)])
+        await pilot.pause()
+        shown = turn.thought.query_one(LiveText).query(Static).last().content
+        assert isinstance(shown, Content)
+        assert [(span.start, span.end) for span in shown.spans] == [(4, 16)]
