@@ -11,6 +11,7 @@ from models.errors import KangaeError, WriteError
 from runtime.settings import load_settings
 from tui.app import KangaeApp
 from tui.cli import add_chat_options, chat_options, make_opener
+from tui.thought_pane import ThoughtPane
 
 
 async def draw(app: KangaeApp, questions: list[str], path: Path, size: tuple[int, int], *, unfold: bool) -> None:
@@ -22,7 +23,7 @@ async def draw(app: KangaeApp, questions: list[str], path: Path, size: tuple[int
                 await pilot.pause(0.05)
             if app.last_error is not None:
                 raise app.last_error
-        if unfold:
+        if unfold and app.query(ThoughtPane).last().folded:
             app.action_toggle_thought()
         await pilot.pause()
         picture = app.export_screenshot(title="kangae")

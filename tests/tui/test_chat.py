@@ -283,13 +283,17 @@ async def test_replies_are_stored_with_their_thoughts(tmp_path: Path) -> None:
     assert conversations["third"][0].record["thinking"] == "12 + 30 is 42."
 
 
-async def test_a_store_that_cannot_be_written_is_said_once_and_costs_nothing_else(tmp_path: Path) -> None:
+async def test_a_store_that_cannot_be_written_is_said_once_and_costs_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("no folder")
+    said: list[str] = []  # what the screen shows goes away after some seconds
+    monkeypatch.setattr(KangaeApp, "notify", lambda self, message, *, title="", **rest: said.append(title))
     async with make_app(log=SessionLog(tmp_path / "file" / "sessions.sqlite3")).run_test(size=LARGE) as pilot:
         for question in ("first", "second"):
             assert (await ask(pilot, question)).reply is not None
             await pilot.app.workers.wait_for_complete()
-        assert [note.title for note in pilot.app._notifications] == ["The conversation is not kept"]
+        assert said == ["The conversation is not kept"]
 
 
 async def test_old_turns_leave_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
