@@ -82,6 +82,9 @@ def test_planted_slips_are_repaired(asking: Asking, tmp_path: Path) -> None:
     assert found["accuracy"] >= 0.50
 
 
+@pytest.mark.xfail(
+    strict=True, reason="forms without a check of their own lose their answer: see the card's last section"
+)
 def test_a_forced_check_does_not_harm(asking: Asking, tmp_path: Path) -> None:
     english = [
         problem for problem in write(tmp_path, "-n", "408", "--seed", "16") if problem.fields["language"] == "en"
