@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KANGAE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        responder = open_model(str(MODEL), sequences=16)
+        responder = open_model(str(MODEL), sequences=16, threads=1)
     with Asking(responder, sampling={True: None, False: None}) as opened:
         yield opened
 
