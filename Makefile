@@ -7,7 +7,7 @@ EXTRAS ?=
 MODEL ?= kangae-tiny
 OUT ?= out
 RUN ?= $(OUT)/train-tiny$(if $(SMOKE),-smoke)
-MINUTES ?= 180
+TOKENS ?= 42_000_000
 BIN := .venv/bin
 export QUESTION := $(value Q)
 
@@ -55,22 +55,22 @@ format: ## lay the code out as `make check` wants it
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-train-tiny: ## train the small model, export it, quantize it; goes on where it stopped [MINUTES=180] [SMOKE=1] [RUN=folder]
+train-tiny: ## train the small model, export it, quantize it; goes on where it stopped [TOKENS=42_000_000] [SMOKE=1] [RUN=folder]
 	$(call environment,train)
-	@$(BIN)/python -m models.tiny.train "$(RUN)" $(if $(SMOKE),--smoke,--minutes $(MINUTES)) \
+	@$(BIN)/python -m models.tiny.train "$(RUN)" $(if $(SMOKE),--smoke,--tokens $(TOKENS)) \
 		$$(test -f "$(RUN)/checkpoint.pt" && echo --resume) $(ARGS)
 	@$(BIN)/python -m models.tiny.export "$(RUN)" --folder "$(RUN)/huggingface" --gguf "$(RUN)/kangae-tiny-F16.gguf"
 	@$(BIN)/kangae quantize "$(RUN)/kangae-tiny-F16.gguf" $(if $(SMOKE),--to gguf:Q8_0,--table) --output "$(RUN)/" --force
 
-quantize: ## the shipped model in every usual form: bytes, bits per weight, accuracy [MODEL=...] [OUT=out]
+quantize: ## the shipped model in every usual form: bytes, bits per weight, accuracy [MODEL=...] [OUT=out] [ARGS="-n 100"]
 	$(call environment,)
 	@$(BIN)/kangae quantize "$(MODEL)" --table --output "$(OUT)" $(ARGS)
 
-bench: ## speed and accuracy by thinking budget on this machine [MODEL=...]
+bench: ## speed and accuracy by thinking budget on this machine [MODEL=...] [ARGS="-n 100"]
 	$(call environment,)
 	@$(BIN)/kangae bench speed -m "$(MODEL)"
 	@$(BIN)/kangae bench budget -m "$(MODEL)" $(ARGS)
 
 clean: ## remove the environment and caches (models in out/ and the kept llama.cpp builds stay)
-	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@rm -rf .venv .venv.lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	@find models runtime quantize edge tui scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -31,7 +31,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     command.add_argument("--force", action="store_true", help="replace a file that exists")
     command.add_argument("--threads", type=_count, default=0, metavar="N", help="CPU threads (default: all)")
     command.add_argument("--problems", metavar="FILE", help="with --table: the problems (JSONL) to measure accuracy on")
-    command.add_argument("-n", type=_count, metavar="N", help="with --table: how many problems (default: 200)")
+    command.add_argument("-n", "--limit", type=_count, metavar="N", help="with --table: so many problems (200)")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=run_quantize)
 
@@ -49,7 +49,7 @@ def run_quantize(arguments: argparse.Namespace) -> int:
 
     if arguments.table:
         return _run_table(arguments)
-    if arguments.problems or arguments.n:
+    if arguments.problems or arguments.limit:
         raise UsageError(
             "--problems and -n measure accuracy, which only --table does; leave them out, or give --table."
         )
@@ -88,7 +88,7 @@ def _run_table(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         threads=arguments.threads,
         problems=arguments.problems,
-        count=arguments.n or 200,
+        count=arguments.limit or 200,
     )
     with _Progress("") as progress:
         rows = make_table(settings, progress.step)

@@ -6,6 +6,8 @@ Standard library only: it runs before anything is installed.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -16,7 +18,7 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +37,7 @@ TOOLS = {
     "cuda": ("nvcc", "the CUDA toolkit (https://developer.nvidia.com/cuda-downloads)"),
     "vulkan": ("glslc", "the Vulkan SDK (https://vulkan.lunarg.com, or the packages libvulkan-dev and glslc)"),
 }
+LEFT_OUT = "-DLLAVA_BUILD=OFF"  # pictures and sound: nothing here calls them, and they are a third of the build
 DEFAULT_BACKEND = "metal" if sys.platform == "darwin" else "cpu"
 
 
@@ -76,18 +79,37 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended, too
     try:
-        prepare(options.venv, options.gpu.lower(), {extra for extra in options.extras.split(",") if extra})
+        with alone(options.venv):
+            prepare(options.venv, options.gpu.lower(), {extra for extra in options.extras.split(",") if extra})
         return 0
     except Trouble as trouble:
         print(f"kangae: {trouble}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nkangae: interrupted; run the same command again to go on.", file=sys.stderr)
+        print("\nkangae: interrupted; run the same command again. What was installed stays, a build begins anew.",
+              file=sys.stderr)  # fmt: skip
         return 130
     except OSError as error:
         print(f"kangae: {error.filename or options.venv}: {error.strerror or error}; free space or permissions there "
               "and run the command again.", file=sys.stderr)  # fmt: skip
         return 1
+
+
+@contextlib.contextmanager
+def alone(venv: Path) -> Iterator[None]:
+    """While open, no other run of this script works on `venv`; waits for one that does."""
+    try:
+        lock = venv.with_name(f"{venv.name}.lock").open("w")
+    except OSError:  # where nothing can be written, nothing is made either
+        yield
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"Another make is preparing {venv.name}; waiting for it …", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def prepare(venv: Path, gpu: str, extras: set[str]) -> None:
@@ -161,7 +183,7 @@ def build_wheel(python: Path, requirement: str, folder: Path, backend: str, flag
         flush=True,
     )
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    environment = {**os.environ, "CMAKE_ARGS": flags} if flags else dict(os.environ)
+    environment = {**os.environ, "CMAKE_ARGS": f"{LEFT_OUT} {flags}".strip()}
     own_flags = bool(os.environ.get("CMAKE_ARGS")) or backend != DEFAULT_BACKEND
     try:
         part.mkdir(parents=True, exist_ok=True)

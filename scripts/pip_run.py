@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -51,8 +51,13 @@ class PipRun:
         """`pip COMMAND ARGUMENTS`; raises `Trouble` if it fails, which names a file with the whole output."""
         call = [str(self._python), "-m", "pip", command, "--no-input", "--disable-pip-version-check", "--retries", "2"]
         self._environment["PYTHONUNBUFFERED"] = "1"
+        with tempfile.TemporaryDirectory(prefix="kangae-pip-", ignore_cleanup_errors=True) as scratch:
+            self._environment["TMPDIR"] = scratch  # pip leaves its own folders behind where it is interrupted
+            self._run([*call, *arguments], what)
+
+    def _run(self, call: Sequence[str], what: str) -> None:
         process = subprocess.Popen(
-            [*call, *arguments],
+            call,
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -99,7 +104,7 @@ class PipRun:
             if counted:
                 counter, step = f"[{counted[1]}] ", counted[2].strip()
                 source = _SOURCE.search(step)
-                step = f"compiling {source[1]}" if source else "linking" if " -o " in step else step
+                step = f"compiling {source[1]}" if source else "linking" if " -o " in step else "preparing"
             elif _STEP.match(line):
                 counter, step = "", line.strip()
             self._show(f"{what}: {counter}{step}", time.monotonic() - start)
@@ -152,10 +157,29 @@ def _reason(said: str, what: str, log: str) -> str:
         return (
             f"{what} cannot be built: cmake is missing or too old; install it and run the command again (log: {log})."
         )
+    if re.search(r"Killed signal terminated program|out of memory|virtual memory exhausted", said):
+        return (
+            f"{what} cannot be built: the compiler ran out of memory; close other programs, or build one file at a "
+            f"time: CMAKE_BUILD_PARALLEL_LEVEL=1 make run (log: {log})."
+        )
+    return f"{what} could not be installed: {_cause(said)}; the whole output is in {log}."
+
+
+def _cause(said: str) -> str:
+    """The line that says what went wrong: the compiler's or cmake's own before pip's word about it."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
+    for pattern in (
+        r":\d+(?::\d+)?: (?:fatal )?error:",
+        r"^(?:ld|collect2|ninja|cc1plus|nvcc).*error",
+        r"^CMake Error",
+    ):
+        for number, line in enumerate(lines):
+            if re.search(pattern, line):
+                return " ".join(lines[number : number + 1 + line.endswith(":")])[:200].rstrip(".")
     faults = [number for number, line in enumerate(lines) if re.search(r"\berror\b", line, re.IGNORECASE)]
-    first = lines[faults[0]] if faults else "pip gave no reason"
+    if not faults:
+        return "pip gave no reason"
+    first = lines[faults[0]]
     if first.endswith(":"):
         first = f"{first} {lines[faults[0] + 1]}" if len(lines) > faults[0] + 1 else first.rstrip(":")
-    first = re.sub(r"^(ERROR|error):\s*", "", first).rstrip(".")
-    return f"{what} could not be installed ({first[:200]}); the whole output is in {log}."
+    return re.sub(r"^(ERROR|error):\s*", "", first)[:200].rstrip(".")

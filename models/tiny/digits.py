@@ -14,6 +14,7 @@ A program may be asked to make one slip: a wrong digit, written without being le
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -52,15 +53,23 @@ class Slip:
         self._left = rng.randrange(steps)
         self.done = False
 
+    def now(self) -> bool:
+        """Whether this step is the chosen one; counts it."""
+        self._left -= 1
+        self.done = self.done or self._left == -1
+        return self._left == -1
+
+    def choose(self, choices: Sequence[int]) -> int:
+        """One of the wrong values that a step offers."""
+        return self._rng.choice(choices)
+
     def value(self, right: int, lowest: int, highest: int) -> int:
         """`right`, or at the chosen step another value within the bounds."""
-        self._left -= 1
-        if self._left != -1 or lowest == highest:
+        if lowest == highest or not self.now():
             return right
-        self.done = True
         near = [right + d for d in (-2, -1, 1, 2, 10, -10) if lowest <= right + d <= highest]
         choices = near or [v for v in range(lowest, highest + 1) if v != right]
-        return self._rng.choice(choices)
+        return self.choose(choices)
 
 
 def _step(writer: Writer, right: int, slip: Slip | None, lowest: int, highest: int) -> int:
@@ -159,34 +168,39 @@ def divide_by_digit(writer: Writer, left: int, digit: int, slip: Slip | None = N
     return int(quotient), rest
 
 
-def compare(writer: Writer, left: int, right: int) -> int:
-    """Write the comparison digit by digit up to the first difference; returns -1, 0 or 1."""
+def compare(writer: Writer, left: int, right: int, slip: Slip | None = None) -> int:
+    """Write the comparison digit by digit up to the first difference; returns the written -1, 0 or 1."""
     a, b = _pad(left, right)
     writer.write(f"{a}?{b}:")
     for index, (x, y) in enumerate(zip(a, b, strict=True)):
         if x != y:
-            writer.write(f"{x}{'<' if x < y else '>'}{y}\n")
-            return -1 if x < y else 1
+            less = (x < y) != (slip is not None and slip.now())
+            writer.write(x)
+            writer.write("<" if less else ">", learn=less == (x < y))
+            writer.write(f"{y}\n")
+            return -1 if less else 1
         writer.write(f"{x}={y}" + ("," if index < len(a) - 1 else ""))
     writer.write("\n")
     return 0
 
 
-def divide_long(writer: Writer, left: int, right: int, rng: random.Random, wrong_guesses: float) -> tuple[int, int]:
-    """Write left/right (right of two digits or more): a guess a digit, multiplied, compared,
-    subtracted, compared again.
+def divide_long(
+    writer: Writer, left: int, right: int, rng: random.Random, wrong_guesses: float, slip: Slip | None = None
+) -> tuple[int, int]:
+    """Write left/right (right of two digits or more): a guess a digit, multiplied, compared, subtracted, compared
+    again; where the quotient begins is found by a comparison too.
 
     With probability `wrong_guesses` a guess is off by one (not learned), is found out by a comparison, and is made
-    again.
+    again. A slip falsifies a product or a remainder. Raises ValueError where a slip leads to a digit above 9.
     """
     writer.write(f"{left}/{right}\n")
     quotient, rest = "", 0
     for character in str(left):
         chunk = rest * 10 + int(character)
-        if not quotient and chunk < right:
+        if not quotient and (len(str(chunk)) < len(str(right)) or _too_small(writer, chunk, right)):
             rest = chunk
             continue
-        best = chunk // right
+        best = min(chunk // right, 9)
         guess = best
         if chunk >= right and rng.random() < wrong_guesses:
             guess = rng.choice([g for g in (best - 1, best + 1) if 1 <= g <= 9] or [best])
@@ -197,7 +211,7 @@ def divide_long(writer: Writer, left: int, right: int, rng: random.Random, wrong
             if guess == 0:
                 rest = chunk
                 break
-            product = multiply_by_digit(writer, right, guess)
+            product = multiply_by_digit(writer, right, guess, slip)
             relation = compare(writer, product, chunk)
             if relation > 0:
                 writer.write(f"{guess}-1={guess - 1}\n")
@@ -206,12 +220,19 @@ def divide_long(writer: Writer, left: int, right: int, rng: random.Random, wrong
             if relation == 0:
                 rest = 0
                 break
-            rest = subtract(writer, chunk, product)
+            rest = subtract(writer, chunk, product, slip)
             if compare(writer, rest, right) < 0:
                 break
+            if guess == 9:
+                raise ValueError(f"{chunk}/{right} has no digit")
             writer.write(f"{guess}+1={guess + 1}\n")
             guess += 1
         quotient += str(guess)
     quotient = quotient or "0"
     writer.write(f"={int(quotient)}r{rest}\n")
     return int(quotient), rest
+
+
+def _too_small(writer: Writer, chunk: int, right: int) -> bool:
+    """Whether the quotient cannot begin at this chunk, which has as many digits as the divisor; written out."""
+    return len(str(chunk)) == len(str(right)) and compare(writer, chunk, right) < 0

@@ -50,13 +50,13 @@ def write_problems(
             "language": language, "hard": hard,
         }  # fmt: skip
         if plant == "altered":
-            thought = think(problem, rng, check=rng.random() < 0.7)
+            thought = think(problem, rng, checks=int(rng.random() < 0.7))
             text = "".join(segment.text for segment in thought.segments)
             start = text.rindex(PHRASES[language].so) + len(PHRASES[language].so)
             other = alter(thought.answer, language, rng)
             record |= {"thinking": text[:start] + other, "closed": True, "expected": other}
         elif plant == "slip":
-            thought = think(problem, rng, check=True, slip=True)
+            thought = think(problem, rng, checks=1, slip=True)
             before = _until_first_result(thought.segments, thought.result_end)
             if not any(not segment.learn for segment in thought.segments):
                 number += 1  # nothing in this problem can slip

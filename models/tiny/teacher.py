@@ -24,6 +24,7 @@ _CLOSERS = ((CLOSING_MESSAGE + "</think>\n\n", 0.6), ("\n</think>\n\n", 0.2), ("
 _WEIGHTS: Mapping[str, float] = {
     "stock": 3.0, "takt": 2.5, "yield": 2.0, "clock": 1.6, "subtract": 1.3, "sort": 1.2, "conversion": 1.2,
 }  # fmt: skip
+_CHECKS = (0.28, 0.56, 0.12, 0.04)  # how often a thought is checked 0, 1, 2, 3 times
 _SYSTEMS = (
     "You are a helpful assistant.", "You are Kangae.", "Answer briefly.", "You help people on a shop floor.",
     "Be concise.",
@@ -84,16 +85,9 @@ class Teacher:
             mode = "full" if mode == "altered" else mode
             thought = refuse(language)
         else:
-            check = rng.random() < 0.72
-            slip = mode == "full" and check and rng.random() < 0.4
-            thought = think(
-                problem,
-                rng,
-                check=check,
-                slip=slip,
-                again=check and rng.random() < 0.06,
-                wrong_guesses=0.0 if mode == "cut" else 0.3,
-            )
+            checks = rng.choices((0, 1, 2, 3), _CHECKS)[0]
+            slip = mode == "full" and checks > 0 and rng.random() < 0.4
+            thought = think(problem, rng, checks=checks, slip=slip, wrong_guesses=0.0 if mode == "cut" else 0.3)
         segments, answer = _lay_out(mode, thought, language, rng)
         return Sample((Segment(prompt, False), *segments), question, answer, problem, mode)
 
@@ -103,7 +97,7 @@ class Teacher:
         if rng.random() < 0.08:
             for _ in range(rng.choice((1, 1, 2))):
                 question, problem = self._question(rng, language)
-                answer = PHRASES[language].refusal if problem is None else think(problem, rng, check=False).answer
+                answer = PHRASES[language].refusal if problem is None else think(problem, rng, checks=0).answer
                 text += f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>\n"
         return text
 

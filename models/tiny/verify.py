@@ -15,7 +15,12 @@ _SHARE = re.compile(r"^(\d+)/(\d)=(\d)r(\d),(\d+)$")
 _PAIR = re.compile(r"^(\d)([<>=])(\d)$")
 _PROGRAM = re.compile(r"^(\d+)([-+*/?])(\d+):(.*)$")
 _ADJUST = re.compile(r"^(\d)([+-])1=(\d+)$")
-_AGREE = re.compile(r"^([\dr]+)~([\dr]+) (ok|no|合う|違う)$")
+_AGREE = re.compile(r"^([\dr:<=>]+)~([\dr:<=>]+) (ok|no|合う|違う)$")
+_TIME_SUM = re.compile(r"^(\d\d)\+(\d+)(\+1)?=(\d+)(?:-(60|24)=(\d+))?$")
+_TIME_DIFFERENCE = re.compile(r"^(60\+|24\+)?(\d\d)-(\d+)(-1)?=(\d+)$")
+_SCALED = re.compile(r"^(\d+)([*/])(\d+)$")
+_RESULT = re.compile(r"^=(\d+)$")
+_LIST = re.compile(r"^\d+(?:,\d+)+$")
 
 
 def faults(thought: str) -> list[str]:
@@ -23,13 +28,53 @@ def faults(thought: str) -> list[str]:
 
     A thought that repairs a planted slip has its slipped line among the faults and nothing after it.
     """
-    return [line for line in thought.splitlines() if not _holds(line)]
+    found: list[str] = []
+    before = scaled = ""
+    for line in thought.splitlines():
+        if not (_holds(line) and _follows(line, before, scaled)):
+            found.append(line)
+        before = line
+        scaled = line if _SCALED.match(line) else scaled
+    return found
+
+
+def _follows(line: str, before: str, scaled: str) -> bool:
+    """A line judged by what stands before it: the result of a factor, numbers put in order after a comparison."""
+    result = _RESULT.match(line)
+    if result:
+        factor = _SCALED.match(scaled)
+        if not factor:
+            return False
+        left, right = int(factor[1]), int(factor[3])
+        return int(result[1]) == (left * right if factor[2] == "*" else left // right)
+    compared = _PROGRAM.match(before)
+    if _LIST.match(line) and compared and compared[2] == "?":
+        numbers = [int(number) for number in line.split(",")]
+        return numbers == sorted(numbers)
+    return True
+
+
+def _time(line: str) -> bool | None:
+    """Whether a line of clock arithmetic holds; None for another line."""
+    found = _TIME_SUM.match(line)
+    if found:
+        total = int(found[1]) + int(found[2]) + bool(found[3])
+        if int(found[4]) != total:
+            return False
+        return not found[5] or (total >= int(found[5]) and int(found[6]) == total - int(found[5]))
+    found = _TIME_DIFFERENCE.match(line)
+    if not found:
+        return None
+    return int(found[5]) == int((found[1] or "0+")[:-1]) + int(found[2]) - int(found[3]) - bool(found[4])
 
 
 def _holds(line: str) -> bool:
     step = _ADJUST.match(line)
     if step:
         return int(step[3]) == int(step[1]) + (1 if step[2] == "+" else -1)
+    timed = _time(line)
+    if timed is not None:
+        return timed
     agree = _AGREE.match(line)
     if agree:
         return (agree[1] == agree[2]) == (agree[3] in ("ok", "合う"))

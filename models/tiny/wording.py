@@ -88,7 +88,11 @@ class Wordings:
         if problem.skill in ("production", "machines") and "{item}" not in text:
             problem = replace(problem, values={**problem.values, "item": "parts" if self.language == "en" else "部品"})
         text = text.format_map(self._slots(problem, rng, plain))
-        return (text if plain else self._surround(text, rng)), problem
+        text = text if plain else self._surround(text, rng)
+        if problem.skill == "stock":
+            amounts = [n for _, n in problem.events]
+            problem = replace(problem, clauses=clauses(text, problem.number("start"), amounts))
+        return text, problem
 
     def _stock(self, problem: Problem, rng: random.Random) -> str:
         kinds = [kind for kind, _ in problem.events]
@@ -137,6 +141,27 @@ class Wordings:
         if rng.random() < 0.04:
             text = text.rstrip("?？。.")
         return text
+
+
+_BOUNDARY = re.compile(r"[.!?。！？;；,、\n]\s*|\s+and\s+|\s+-\s+")
+
+
+def clauses(text: str, start: int, amounts: Sequence[int]) -> tuple[str, ...]:
+    """The clause of `text` around each amount in turn, the one of `start` left out; the number alone where its place
+    cannot be told."""
+    numbers = [(found.start(), found.end(), int(found[0])) for found in re.finditer(r"\d+", text)]
+    places = iter(numbers[:])
+    skipped = next((place for place in numbers if place[2] == start), None)
+    edges = [(found.start(), found.end()) for found in _BOUNDARY.finditer(text)]
+    told: list[str] = []
+    for amount in amounts:
+        place = next((one for one in places if one[2] == amount and one is not skipped), None)
+        if place is None:
+            return tuple(str(n) for n in amounts)
+        begin = max((end for _, end in edges if end <= place[0]), default=0)
+        finish = min((first for first, _ in edges if first >= place[1]), default=len(text))
+        told.append(text[begin:finish].strip())
+    return tuple(told)
 
 
 class Refusals:

@@ -65,7 +65,7 @@ def _add_peers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _add_asking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--problems", metavar="FILE", help='one {"id","question","expected"} a line')
-    parser.add_argument("--limit", type=typed(parse_count), metavar="N", help="only the first N problems")
+    parser.add_argument("-n", "--limit", type=typed(parse_count), metavar="N", help="only the first N problems")
     parser.add_argument(
         "--by", action="append", default=[], metavar="FIELD", help="also by a field of the problems (skill, language)"
     )

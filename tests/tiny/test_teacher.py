@@ -74,7 +74,7 @@ def test_thoughts_are_sound(skill: str) -> None:
     rng = random.Random(skill)
     for turn in range(150):
         problem = draw(rng, skill, LANGUAGES[turn % 2], held_out=turn % 3 == 0, hard=turn % 5 == 0)
-        thought = think(problem, rng, check=turn % 4 != 0, wrong_guesses=0.3)
+        thought = think(problem, rng, checks=turn % 4, wrong_guesses=0.3)
         text = "".join(segment.text for segment in thought.segments)
         assert faults(text) == []
         assert text.splitlines()[-1] == f"{PHRASES[problem.language].so}{thought.answer}"
@@ -83,19 +83,18 @@ def test_thoughts_are_sound(skill: str) -> None:
             assert re.findall(r"\d+", thought.answer)[0] == expected
 
 
-@pytest.mark.parametrize(
-    "skill", ["add", "subtract", "multiply", "divide", "stock", "production", "packing", "mean", "reorder"]
-)
+@pytest.mark.parametrize("skill", SKILLS)
 def test_a_slip_is_found_and_repaired(skill: str) -> None:
     rng = random.Random(skill)
     for turn in range(100):
         problem = draw(rng, skill, LANGUAGES[turn % 2], held_out=False)
-        thought = think(problem, rng, check=True, slip=True)
+        thought = think(problem, rng, checks=1, slip=True)
         text = "".join(segment.text for segment in thought.segments)
         wrong = [segment.text for segment in thought.segments if not segment.learn]
         phrases = PHRASES[problem.language]
-        assert wrong and all(piece.isdigit() for piece in wrong)
-        assert len(faults(text)) == 1
+        assert wrong and all(re.fullmatch(r"\d+|[<>]", piece) for piece in wrong)
+        # an order built on a wrong one is wrong again, and so is ten times a wrong product
+        assert 1 <= len(faults(text)) <= (2 if skill in ("sort", "conversion") else 1)
         assert phrases.differs in text and phrases.redo in text
         assert faults(text[text.index(phrases.redo) :]) == []
         assert thought.answer == answer(problem)
@@ -205,4 +204,4 @@ def test_problem_files(plant: str, tmp_path: Path) -> None:
         if plant == "altered":
             assert record["thinking"].endswith(record["expected"])
         if plant == "slip":
-            assert len(faults(record["thinking"])) == 1
+            assert 1 <= len(faults(record["thinking"])) <= 2
