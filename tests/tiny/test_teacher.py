@@ -14,7 +14,7 @@ from models.tiny.problem import SKILLS, Language, Problem, draw
 from models.tiny.teacher import Teacher, alter
 from models.tiny.thought import PHRASES, answer, refuse, think
 from models.tiny.verify import faults
-from models.tiny.wording import Refusals, Wordings, training_wordings
+from models.tiny.wording import Refusals, Wordings, clauses, training_wordings
 
 HERE = Path(__file__).parent
 LANGUAGES: tuple[Language, ...] = ("en", "ja")
@@ -205,3 +205,61 @@ def test_problem_files(plant: str, tmp_path: Path) -> None:
             assert record["thinking"].endswith(record["expected"])
         if plant == "slip":
             assert 1 <= len(faults(record["thinking"])) <= 2
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "amounts", "expected"),
+    [
+        ("320 bolts lie here. We ship 145. Then 60 arrive. Left?", 320, [145, 60], ("We ship 145", "Then 60 arrive")),
+        ("If 145 of the 320 bolts are used and 60 come in, what is left?", 320, [145, 60],
+         ("If 145 of the 320 bolts are used", "60 come in")),
+        ("棚に320個。145個出荷、60個入荷。残りは?", 320, [145, 60], ("145個出荷", "60個入荷")),
+        ("320 bolts, 320 out, 320 in: how many?", 320, [320, 320], ("320 out", "320 in: how many")),
+        ("No numbers are told here.", 320, [145, 60], ("145", "60")),
+    ],
+)  # fmt: skip
+def test_a_movement_is_found_in_its_clause(
+    text: str, start: int, amounts: list[int], expected: tuple[str, ...]
+) -> None:
+    assert clauses(text, start, amounts) == expected
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nearly_every_movement_is_told_by_its_clause(language: Language) -> None:
+    rng = random.Random(language)
+    bare = total = 0
+    for _ in range(400):
+        question, told = training_wordings()[language].ask(draw(rng, "stock", language, held_out=False), rng)
+        for clause, (_, amount) in zip(told.clauses, told.events, strict=True):
+            total += 1
+            bare += clause == str(amount)
+            assert clause in question and str(amount) in clause
+    assert bare < 0.02 * total
+
+
+@pytest.mark.parametrize("skill", SKILLS)
+def test_every_thought_has_something_to_check(skill: str) -> None:
+    rng = random.Random(f"check-{skill}")
+    for turn in range(60):
+        problem = draw(rng, skill, LANGUAGES[turn % 2], held_out=False)
+        thought = think(problem, rng, checks=3)
+        text = "".join(segment.text for segment in thought.segments)
+        phrases = PHRASES[problem.language]
+        rounds = text.split(phrases.check)[1:]
+        assert len(rounds) == 3
+        assert all(phrases.ok in one and one.endswith(f"{phrases.so}{thought.answer}\n") for one in rounds)
+
+
+@pytest.mark.parametrize(
+    ("thought", "fault"),
+    [
+        ("997*1000\n=99700\n", "=99700"),
+        ("55+05=60-60=0\n22+1+1=23\n", "22+1+1=23"),
+        ("15-35=20\n", "15-35=20"),
+        ("054?016:0=0,5>1\n54,16\n", "54,16"),
+        ("<>~<< ok\n", "<>~<< ok"),
+        ("22:55~22:50 合う\n", "22:55~22:50 合う"),
+    ],
+)
+def test_the_verifier_sees_faults_of_the_other_steps(thought: str, fault: str) -> None:
+    assert faults(thought) == [fault]
