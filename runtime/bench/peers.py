@@ -8,7 +8,6 @@ Ours draws every decoded token from its logits; llama-bench and llama-batched-be
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -18,13 +17,20 @@ from pathlib import Path
 
 from models.errors import InternalError, UsageError
 from runtime import machine
-from runtime.bench.memory import peak_bytes
 from runtime.bench.peer_tools import PeerTools, peer_tools
 from runtime.bench.random_model import QWEN3_0_6B, Shape, make_random_model
 from runtime.bench.speed import best_widths, open_for_measuring
 
 Progress = Callable[[str], None]
 _ROOT = str(Path(__file__).resolve().parent.parent.parent)
+# A process inherits the peak memory of the one that starts it, and this one has held a model: a small one between.
+_LAUNCH = """
+import os, subprocess, sys
+child = subprocess.Popen(sys.argv[1:], stderr=subprocess.DEVNULL)
+_, status, usage = os.wait4(child.pid, 0)
+print(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), file=sys.stderr)
+sys.exit(0 if status == 0 else os.waitstatus_to_exitcode(status) & 127 or 1)
+"""
 _OURS = "import sys; sys.path.insert(0, sys.argv[1]); from runtime.bench.speed import run_order; run_order(sys.argv[2])"
 
 
@@ -241,18 +247,8 @@ class _Batched:
 
 def _run(command: Sequence[str]) -> tuple[str, int]:
     """Run to the end. Returns what it printed and its peak memory in bytes."""
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert child.stdout is not None
-    try:
-        with child.stdout:
-            output = child.stdout.read().decode("utf-8", "replace")
-        _, status, usage = os.wait4(child.pid, 0)
-    except BaseException:
-        child.kill()
-        child.wait()
-        raise
-    # wait4 has already taken the status that Popen would wait for.
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != 0:
-        raise InternalError(f"{Path(command[0]).name} failed with exit code {child.returncode} on {command[1:3]}.")
-    return output, peak_bytes(usage)
+    launch = [sys.executable, "-S", "-c", _LAUNCH, *command]
+    done = subprocess.run(launch, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    if done.returncode != 0:
+        raise InternalError(f"{Path(command[0]).name} failed with exit code {done.returncode} on {command[1:3]}.")
+    return done.stdout, int(done.stderr.split()[-1])

@@ -104,6 +104,13 @@ def test_a_failing_peer_is_told(tmp_path: Path) -> None:
         peers._run([str(failing)])
 
 
+def test_a_peak_is_the_childs_own() -> None:
+    held = b"x" * (200 << 20)  # resident here while the child runs
+    said, peak = peers._run([sys.executable, "-S", "-c", "print(7)"])
+    assert said.strip() == "7"
+    assert 1 << 20 < peak < 150 << 20 < len(held)
+
+
 def test_random_models_are_made_once(tmp_path: Path) -> None:
     told: list[str] = []
     first = peers._random_models(tmp_path, TINY, ["F16", "Q8_0"], told.append)
