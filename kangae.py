@@ -55,8 +55,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     for module in dict.fromkeys(_COMMANDS.values()) if command is None else (_COMMANDS[command],):
         if importlib.util.find_spec(module) is not None:
-            options = _bench_options() if module == "runtime.cli" and command in (None, "bench") else {}
-            importlib.import_module(module).add_commands(subparsers, **options)
+            importlib.import_module(module).add_commands(subparsers, **_options(module, command))
     if command is not None and command not in subparsers.choices:
         raise UsageError(f"This installation has no `{command}`; see `kangae --help` for what it has.")
     return parser
@@ -107,6 +106,19 @@ def _run(words: list[str]) -> int:
         raise UsageError("Name a command; see `kangae --help`.")
     parsed.started = _STARTED
     return int(parsed.run(parsed))
+
+
+def _options(module: str, command: str | None) -> dict[str, Any]:
+    """What a folder's commands need from a folder that it may not know."""
+    if module == "runtime.cli" and command in (None, "bench"):
+        return _bench_options()
+    return {"memory_total": _memory_total} if module == "models.cli" else {}
+
+
+def _memory_total() -> int:
+    if importlib.util.find_spec("runtime.machine") is None:
+        return 0
+    return int(importlib.import_module("runtime.machine").memory_total())
 
 
 def _bench_options() -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,14 +61,6 @@ class BrokenEntry:
     name: str
     path: Path
     fault: str
-
-
-def machine_memory() -> int:
-    """Physical memory in bytes, 0 where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return 0
 
 
 def estimate_fit(model_bytes: int, memory_bytes: int) -> Fit:

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from models.columns import table as table  # also for other folders' listings
@@ -14,9 +15,15 @@ if TYPE_CHECKING:
     from models.catalogue import ModelEntry
 
 
-def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register `models` and its sub-commands; each sets `run`, a function of the parsed arguments to an exit code."""
+def add_commands(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], memory_total: Callable[[], int] = lambda: 0
+) -> None:
+    """Register `models` and its sub-commands; each sets `run`, a function of the parsed arguments to an exit code.
+
+    `memory_total`: bytes of memory that a model may take here, 0 where that is not known.
+    """
     models = subparsers.add_parser("models", help="what can be run", description="What can be run on this machine.")
+    models.set_defaults(memory_total=memory_total)
     commands = models.add_subparsers(dest="models_command", metavar="COMMAND", required=True)
     listing = commands.add_parser("list", help="the models on this machine")
     listing.add_argument("--json", action="store_true", help="print one JSON object")
@@ -53,9 +60,9 @@ def human_count(count: int) -> str:
     return str(count)
 
 
-def _fields(entry: ModelEntry) -> dict[str, Any]:
-    """What `list --json` says of a model."""
-    from models.catalogue import estimate_fit, machine_memory
+def _fields(entry: ModelEntry, memory: int) -> dict[str, Any]:
+    """What `list --json` says of a model, on a machine with so many bytes of memory."""
+    from models.catalogue import estimate_fit
 
     return {
         "name": entry.name,
@@ -67,7 +74,7 @@ def _fields(entry: ModelEntry) -> dict[str, Any]:
         "parameters": entry.parameters,
         "context_length": entry.context_length,
         "shipped": entry.shipped,
-        "fits": estimate_fit(entry.bytes, machine_memory()),
+        "fits": estimate_fit(entry.bytes, memory),
     }
 
 
@@ -77,13 +84,14 @@ def run_list(arguments: argparse.Namespace) -> int:
     from models.locations import models_folder
 
     entries, broken = list_models()
+    memory = arguments.memory_total()
     if arguments.json:
         faults = [{"name": one.name, "file": str(one.path), "fault": one.fault} for one in broken]
-        print(json.dumps({"models": [_fields(entry) for entry in entries], "broken": faults}, ensure_ascii=False))
+        print(json.dumps({"models": [_fields(entry, memory) for entry in entries], "broken": faults}, ensure_ascii=False))
         return 1 if broken else 0
     rows = [["NAME", "QUANT", "SIZE", "WEIGHTS", "CONTEXT", "FITS", "FILE"]]
     for entry in entries:
-        fields = _fields(entry)
+        fields = _fields(entry, memory)
         context = str(entry.context_length) if entry.context_length else "?"
         rows.append(
             [
@@ -153,7 +161,7 @@ def run_show(arguments: argparse.Namespace) -> int:
     from models.catalogue import find
 
     entry = find(arguments.name)
-    fields, details = _fields(entry), _details(entry)
+    fields, details = _fields(entry, arguments.memory_total()), _details(entry)
     if arguments.json:
         print(json.dumps({**fields, **details}, ensure_ascii=False))
         return 0
