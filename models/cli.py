@@ -87,7 +87,8 @@ def run_list(arguments: argparse.Namespace) -> int:
     memory = arguments.memory_total()
     if arguments.json:
         faults = [{"name": one.name, "file": str(one.path), "fault": one.fault} for one in broken]
-        print(json.dumps({"models": [_fields(entry, memory) for entry in entries], "broken": faults}, ensure_ascii=False))
+        listed = [_fields(entry, memory) for entry in entries]
+        print(json.dumps({"models": listed, "broken": faults}, ensure_ascii=False))
         return 1 if broken else 0
     rows = [["NAME", "QUANT", "SIZE", "WEIGHTS", "CONTEXT", "FITS", "FILE"]]
     for entry in entries:
