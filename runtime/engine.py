@@ -50,7 +50,7 @@ class Engine:
                 self._take(sequence, row)
 
     def drop_cancelled(self) -> None:
-        """End the sequences whose steer is cancelled."""
+        """End the sequences whose steer is cancelled, or whose time is up."""
         while self._arrivals:
             sequence = self._arrivals.popleft()
             sequence.order = self._arrived
@@ -59,6 +59,8 @@ class Engine:
         for sequence in [*self._running, *self._waiting]:
             if sequence.steer.cancelled:
                 self._end(sequence, "cancelled")
+            elif sequence.steer.overdue:
+                self._end(sequence, "length")
 
     def recover(self) -> None:
         """After a step that was broken off anywhere (Ctrl-C): make the cache and the sequences agree again."""

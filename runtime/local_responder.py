@@ -6,18 +6,28 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from models.errors import KangaeError, UsageError
 from models.family import Family
 from runtime.backends.backend import Backend
 from runtime.engine import Engine
 from runtime.events import Event, Failed
+from runtime.pace import Speed
 from runtime.prompt import build_prompt
+from runtime.rehearsal import PROMPT_TOKENS, Rehearsal
 from runtime.reply import ModelLabel
 from runtime.request import Request, Sampling
 from runtime.responder import Control
 from runtime.sequence import Sequence as EngineSequence
+from runtime.speed_record import SpeedRecord
 from runtime.turn import Turn
+
+
+class _Waited(Protocol):
+    """Something the engine works on that gives events."""
+
+    def take_events(self) -> list[Event]: ...
 
 
 def default_sampling(family: Family, *, thinking: bool) -> Sampling:
@@ -41,6 +51,7 @@ class LocalResponder:
         *,
         backend_name: str = "llama",
         load_seconds: float = 0.0,
+        record: SpeedRecord | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.facts = backend.facts
@@ -55,6 +66,8 @@ class LocalResponder:
         self._stepping = False
         self._closed = False
         self._noted = False
+        self._record = record
+        self._speed: Speed | None = None
 
     def respond(self, request: Request, control: Control | None = None) -> Iterator[Event]:
         """Events of one turn, `Done` last. Closing the iterator cancels; Ctrl-C while it waits ends with a cancelled
@@ -70,11 +83,14 @@ class LocalResponder:
         control = control or Control()
         left = iter(enumerate(requests))
         live: list[Turn] = []
+        # a turn's deadline runs while it waits for a place, so such turns are not prepared ahead
+        hurried = any(request.budget.seconds is not None for request in requests)
+        ahead = self._backend.sequences * (1 if hurried else 2)
         exhausted = begun = False
         control.on_cancel(self._wake)
         try:
             while True:
-                while not exhausted and len(live) < 2 * self._backend.sequences and not (begun and control.cancelled):
+                while not exhausted and len(live) < ahead and not (begun and control.cancelled):
                     begun = True
                     item = next(left, None)
                     if item is None:
@@ -113,6 +129,8 @@ class LocalResponder:
     def _start(self, request: Request, branch: int, control: Control) -> Turn:
         if self._closed:
             raise UsageError("The model is closed; open it again.")
+        asked = self._clock()
+        speed = None if request.budget.seconds is None else self._known_speed()
         thinking = not request.budget.off
         prompt = build_prompt(
             request.messages,
@@ -136,12 +154,40 @@ class LocalResponder:
             control=control,
             clock=self._clock,
             load_seconds=self._load_seconds,
+            speed=speed,
+            asked=asked,
         )
+        self._set_alarm(turn, asked)
         sampling = request.sampling or default_sampling(self.family, thinking=thinking)
         self._engine.submit(EngineSequence(turn.ids, sampling, turn))
         return turn
 
-    def _wait(self, turns: list[Turn]) -> list[Event]:
+    def _known_speed(self) -> Speed | None:
+        """How fast this model is here: as kept from before, else from a short rehearsal, which is kept."""
+        if self._speed is None and self._record is not None:
+            self._speed = self._record.read()
+        if self._speed is None:
+            rehearsal = Rehearsal(self._clock)
+            words = self._backend.vocabulary.tokenize(
+                "How fast does this machine think? " * PROMPT_TOKENS, markers=False
+            )
+            self._engine.submit(EngineSequence(words[:PROMPT_TOKENS], Sampling(), rehearsal))
+            self._wait([rehearsal])
+            self._speed = rehearsal.speed
+            if self._speed is not None and self._record is not None:
+                self._record.keep(self._speed)
+        return self._speed
+
+    def _set_alarm(self, turn: Turn, asked: float) -> None:
+        """Break off a decode that would outlast the turn's deadline."""
+        if turn.request.budget.seconds is not None:
+            left = turn.request.budget.seconds - (self._clock() - asked)
+            alarm = threading.Timer(max(0.0, left), self._wake)
+            alarm.daemon = True
+            turn.when_over(alarm.cancel)
+            alarm.start()
+
+    def _wait(self, turns: Sequence[_Waited]) -> list[Event]:
         """Events of these turns as soon as there are any; steps the engine if no other thread does."""
         while True:
             with self._changed:

@@ -20,7 +20,8 @@ class Message:
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits of one turn. `tokens` None: only the context limits; 0: no thinking at all.
+    """Limits of one turn. `tokens` None: only the context limits; 0: no thinking at all. `seconds`: the whole reply is
+    there by then, counted from the moment an open model is asked.
 
     `answer_reserve` tokens of the context are kept for the answer; None: a quarter of the context, at most 512.
     """
@@ -34,6 +35,8 @@ class Budget:
     def __post_init__(self) -> None:
         if self.tokens is not None and self.tokens < 0:
             raise UsageError(f"The budget is {self.tokens}; give 0 (off) or more thinking tokens, or `unlimited`.")
+        if self.seconds is not None and not 0.0 < self.seconds < 1e9:
+            raise UsageError(f"The deadline is {self.seconds} s; give a number of seconds above 0.")
         if self.answer_reserve is not None and self.answer_reserve < 1:
             raise UsageError(f"The answer's length is {self.answer_reserve}; give at least 1 token.")
 

@@ -30,6 +30,10 @@ class Steer(Protocol):
     def cancelled(self) -> bool:
         """Whether the sequence should end at once."""
 
+    @property
+    def overdue(self) -> bool:
+        """Whether its time is up: what was produced stands, and it should end at once."""
+
     def progress(self, done: int, total: int, cached: int) -> None:
         """So many ids of the prompt stand in the cache, `cached` of them from before."""
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from models.errors import CannotMeetError
 from runtime.events import CloseReason
+from runtime.pace import Deadline
 from runtime.phase import Outlook, Phase
 from runtime.reply import Finish
 from runtime.request import Budget
@@ -29,13 +30,14 @@ class Limits:
     """What holds for one turn, all in tokens.
 
     `thinking`: most sampled thinking tokens (0: no thinking); `reserve`: kept for the answer; `answer`: most answer
-    tokens (None: what the context still holds); `minimum`: no closing before so many.
+    tokens (None: what the context still holds); `minimum`: no closing before so many; `deadline`: in seconds.
     """
 
     thinking: int
     reserve: int
     answer: int | None = None
     minimum: int = 0
+    deadline: Deadline | None = None
 
 
 def default_reserve(context: int) -> int:
@@ -73,6 +75,7 @@ def plan_limits(budget: Budget, *, prompt: int, context: int, closing: int) -> L
         reserve=reserve,
         answer=budget.answer_reserve,
         minimum=max(0, min(budget.minimum, thinking)),
+        deadline=None if budget.seconds is None else Deadline(budget.seconds, reserve, closing),
     )
 
 
@@ -80,7 +83,8 @@ class View(NamedTuple):
     """What the rules see before the next token is drawn. (A tuple, for one is made at every token.)
 
     `tail` is the thought's end; `settled`: neither a tag nor a character is half written; `now`: seconds since the
-    turn began; `opening`: nothing was said yet, and what is held back may become an opener.
+    turn began; `opening`: nothing was said yet, and what is held back may become an opener; `step`: seconds that a
+    token takes now; `begun`: when the first one was on its way.
     """
 
     phase: Phase
@@ -92,6 +96,8 @@ class View(NamedTuple):
     wants_answer: bool = False
     now: float = 0.0
     opening: bool = False
+    step: float = 0.0
+    begun: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,18 @@ def budget_spent(view: View, limits: Limits) -> CloseReason | None:
     return "budget" if near and view.settled and at_boundary(view.tail) else None
 
 
-DEFAULT_RULES: tuple[Rule, ...] = (asked_by_user, budget_spent)
+def deadline_near(view: View, limits: Limits) -> CloseReason | None:
+    """While the answer's time is still whole; before that at a boundary, in as many tokens as before a budget's end."""
+    if limits.deadline is None or view.phase is not Phase.THINKING:
+        return None
+    left = limits.deadline.thinking_left(view.now, view.step, view.begun)
+    if left <= view.step:
+        return "deadline"
+    near = left <= min(_WINDOW, (view.thinking_tokens + left / max(view.step, 1e-9)) / 4) * view.step
+    return "deadline" if near and view.settled and at_boundary(view.tail) else None
+
+
+DEFAULT_RULES: tuple[Rule, ...] = (asked_by_user, budget_spent, deadline_near)
 
 
 class ThinkingControl:
@@ -160,6 +177,9 @@ class ThinkingControl:
         answering = view.phase is not Phase.THINKING and not view.opening
         if answering and self.limits.answer is not None and view.answer_tokens >= self.limits.answer:
             return Decision(finish="length")
+        deadline = self.limits.deadline
+        if answering and deadline is not None and deadline.over(view.now, view.step):
+            return Decision(finish="length")
         return CONTINUE
 
     def end_of_sequence(self, view: View) -> Decision:
@@ -179,8 +199,11 @@ class ThinkingControl:
 
     def ended(self, view: View, finish: Finish) -> None:
         """The turn is over, by whatever: why the thought ended, if nothing told so before."""
+        deadline = self.limits.deadline
         if finish == "cancelled":
             self.close = self.close or "user"
+        elif finish == "length" and deadline is not None and deadline.over(view.now, view.step):
+            self.close = self.close or "deadline"
         elif finish == "length" and view.phase is Phase.THINKING:  # the context was full
             self.close = self.close or "budget"
         else:

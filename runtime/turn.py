@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from models.errors import KangaeError
+from models.errors import CannotMeetError, KangaeError
 from models.family import Family
 from runtime.backends.backend import Vocabulary
 from runtime.events import AnswerDelta, Closed, Done, Event, Progress, ThinkingDelta, joined
+from runtime.pace import Pace, Speed
 from runtime.phase import NO_TAG, Phase, PhaseTracker, Piece
 from runtime.prompt import MarkerCutter, Prompt
 from runtime.reply import Finish, ModelLabel, Reply, SpentBudget, Timings, Usage
@@ -24,8 +26,9 @@ class Turn:
     """Implements `Steer` for one sequence. `ids` is what the sequence starts with: the prompt, and what is forced
     before it.
 
-    Raises `CannotMeetError` if the prompt leaves no room for a reply in `context` tokens. Events are added by the
-    thread that steps the engine and taken by the one that asked.
+    Raises `CannotMeetError` if the prompt leaves no room for a reply in `context` tokens, or in the seconds given:
+    `speed` is what is known of the machine, `asked` the moment from which they count (None: now). Events are added by
+    the thread that steps the engine and taken by the one that asked.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class Turn:
         control: Control,
         clock: Callable[[], float],
         load_seconds: float = 0.0,
+        speed: Speed | None = None,
+        asked: float | None = None,
     ) -> None:
         self.request = request
         self.branch = branch
@@ -65,6 +70,7 @@ class Turn:
         phase = Phase.ANSWER if budget.off else Phase.THINKING if prompt.starts_in_thinking else Phase.BEFORE
         self._tracker = PhaseTracker(family.openers, family.closers, phase=phase)
 
+        self._afterwards: list[Callable[[], None]] = []
         self._outbox: deque[Event] = deque()
         self._thinking: list[str] = []
         self._answer: list[str] = []
@@ -72,7 +78,10 @@ class Turn:
         self._forced_tokens = len(opening)
         self._sampled = 0
         self._cached = 0
-        self._started = clock()
+        self._started = clock() if asked is None else asked
+        self._pace = Pace(speed.step if speed is not None else 0.0)
+        if budget.seconds is not None and speed is not None:
+            _require_time(budget.seconds, len(self.ids), closing, speed)
         self._admitted: float | None = None
         self._prefilled: float | None = None
         self._first: dict[str, float] = {}
@@ -86,9 +95,19 @@ class Turn:
         """Whether the user, or the reader of the events, gave up."""
         return self._abandoned or self._live.cancelled
 
+    @property
+    def overdue(self) -> bool:
+        """Whether the deadline has passed."""
+        seconds = self.request.budget.seconds
+        return seconds is not None and self._clock() - self._started >= seconds
+
     def abandon(self) -> None:
         """Nobody reads on: end this turn alone."""
         self._abandoned = True
+
+    def when_over(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once when the turn ends."""
+        self._afterwards.append(callback)
 
     def progress(self, done: int, total: int, cached: int) -> None:
         """Tell how far the prompt is decoded."""
@@ -98,6 +117,7 @@ class Turn:
             self._admitted = now
         if done >= total:
             self._prefilled = now
+            self._pace.begin(now)
         self._outbox.append(Progress(done, total, cached, self.branch))
 
     def before_draw(self) -> Move:
@@ -113,6 +133,7 @@ class Turn:
 
     def drawn(self, token: int) -> Move:
         """Count the token, tell its text, decide what follows."""
+        self._pace.drew(self._clock())
         if token in self._end_ids:
             return self._move(self._control.end_of_sequence(self._view()), retract=1)
         self._sampled += 1
@@ -121,6 +142,8 @@ class Turn:
 
     def ended(self, finish: Finish, error: Exception | None) -> None:
         """Give out what is held back, and the reply."""
+        for callback in self._afterwards:
+            callback()
         self._control.ended(self._view(), finish)
         self._emit(self._tracker.finish())
         if finish in ("stop", "length"):
@@ -130,6 +153,8 @@ class Turn:
             flags = (f"{error.title}: {error.detail}",)
         elif error is not None:
             flags = (f"The engine failed: {error}",)
+        elif finish == "length" and self._control.close == "deadline":
+            flags = ("deadline: the answer was cut off",)
         self._outbox.append(Done(self._reply(finish, flags), self.branch))
 
     # what the responder takes
@@ -196,6 +221,8 @@ class Turn:
             self._live.wants_answer,
             self._clock() - self._started,
             tracker.opening,
+            self._pace.step,
+            (self._prefilled or self._started) - self._started,
         )
 
     def _move(self, decision: Decision, *, retract: int = 0) -> Move:
@@ -291,6 +318,19 @@ class Turn:
 
     def _since_start(self, kind: str) -> float:
         return self._first[kind] - self._started if kind in self._first else 0.0
+
+
+def _require_time(seconds: float, prompt: int, closing: int, speed: Speed) -> None:
+    """Raises `CannotMeetError` where not even the shortest reply can be there in time."""
+    least = speed.least_seconds(prompt, closing)
+    if least <= seconds:
+        return
+    room = speed.within(seconds, closing)
+    shorter = f", or shorten the prompt of {prompt} tokens to about {room}" if room >= 16 else ""
+    raise CannotMeetError(
+        f"A reply within {seconds:g} s cannot be kept: on this machine the shortest one takes about {least:.1f} s. "
+        f"Give --deadline {math.ceil(least * 1.2)} or more{shorter}."
+    )
 
 
 def _rate(tokens: int, seconds: float) -> float:

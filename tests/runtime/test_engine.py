@@ -42,7 +42,7 @@ class Watcher:
         self.told: list[tuple[int, int, int]] = []
         self.finish: Finish | None = None
         self.error: Exception | None = None
-        self.cancelled = False
+        self.cancelled = self.overdue = False
 
     def progress(self, done: int, total: int, cached: int) -> None:
         self.told.append((done, total, cached))
@@ -238,6 +238,16 @@ def test_aborted_decodes_are_repeated() -> None:
             backend._on_decode = None
         drive(engine)
         assert [watcher.taken for watcher in watchers] == expected
+
+
+def test_overdue_ends_with_what_it_has() -> None:
+    engine, watcher = Engine(FakeBackend(chaotic, VOCABULARY)), Watcher(1000)
+    engine.submit(Sequence([97, 98], GREEDY, watcher))
+    while len(watcher.taken) < 3:
+        engine.step()
+    watcher.overdue = True
+    engine.step()
+    assert (watcher.finish, len(watcher.taken), engine.busy) == ("length", 3, False)
 
 
 def test_cancelled_leaves_within_one_step_and_frees_its_slot() -> None:

@@ -1,0 +1,53 @@
+"""What is known from before of how fast models run on this machine: one small file in the cache."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runtime.pace import Speed
+
+_MOST_MODELS = 200
+
+
+class SpeedRecord:
+    """The speed of one way to open one model. `key` names file, size, threads and device; the file may be missing,
+    damaged or unwritable: then nothing is known, and nothing is lost."""
+
+    def __init__(self, file: Path, key: str) -> None:
+        self._file, self._key = file, key
+
+    def read(self) -> Speed | None:
+        """The speed kept; None where there is none."""
+        entry = self._all().get(self._key)
+        try:
+            speed = Speed(float(entry["prefill_tps"]), float(entry["decode_tps"]))  # type: ignore[index]
+        except (KeyError, TypeError, ValueError):
+            return None
+        return speed if speed.prefill_tps > 0 and speed.decode_tps > 0 else None
+
+    def keep(self, speed: Speed) -> None:
+        """Write it, in one step; the models kept longest ago make room."""
+        entries = {key: value for key, value in self._all().items() if key != self._key}
+        entries[self._key] = {"prefill_tps": round(speed.prefill_tps, 3), "decode_tps": round(speed.decode_tps, 3)}
+        while len(entries) > _MOST_MODELS:
+            del entries[next(iter(entries))]
+        part = self._file.with_name(f"{self._file.name}.{os.getpid()}.part")
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps(entries), encoding="utf-8")
+            part.replace(self._file)
+        except OSError:
+            with contextlib.suppress(OSError):
+                part.unlink()
+
+    def _all(self) -> Mapping[str, Any]:
+        try:
+            found = json.loads(self._file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
