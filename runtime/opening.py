@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from models.family import Family
     from runtime.request import Sampling
     from runtime.responder import Responder
+    from runtime.speed_record import SpeedRecord
 
 _LIBRARY_ROOM = 96 << 20
 """Bytes of addresses that the C library takes with few threads; with less it ends the process."""
@@ -56,10 +57,21 @@ def open_model(
     try:
         family = family_of(entry, backend.facts.metadata, backend.facts.chat_template)
         backend.facts = replace(backend.facts, name=entry.name, file=str(entry.path))
-        return LocalResponder(backend, family, load_seconds=time.perf_counter() - started)
+        record = _speed_record(entry, threads, gpu_layers)
+        return LocalResponder(backend, family, load_seconds=time.perf_counter() - started, record=record)
     except BaseException:
         backend.close()
         raise
+
+
+def _speed_record(entry: ModelEntry, threads: int | None, gpu_layers: int | None) -> SpeedRecord:
+    """What is known of this file's speed when it is opened in this way."""
+    from models.locations import cache_folder
+    from runtime import machine
+    from runtime.speed_record import SpeedRecord
+
+    way = (entry.name, entry.quant, entry.bytes, threads or machine.physical_cores(), gpu_layers)
+    return SpeedRecord(cache_folder() / "speeds.json", " ".join(str(part) for part in way))
 
 
 def find_checked(name: str) -> ModelEntry:

@@ -71,6 +71,14 @@ def parse_number(value: object) -> float:
     return number
 
 
+def parse_seconds(value: object) -> float:
+    """A number of seconds above 0."""
+    seconds = parse_number(value)
+    if not 0.0 < seconds < 1e9:
+        raise ValueError(f"{value!r} is no deadline; give a number of seconds above 0")
+    return seconds
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is no text")
@@ -89,6 +97,7 @@ _PARSERS: Final[Mapping[str, Callable[[object], Any]]] = MappingProxyType(
     {
         "model": _text,
         "budget": parse_budget,
+        "deadline": parse_seconds,
         "min_thinking": parse_whole,
         "max_answer": parse_count,
         "system": _text,
@@ -114,6 +123,8 @@ class Settings:
     model: str = "kangae-tiny"
     budget: int | None = None
     """Thinking tokens; None: unlimited."""
+    deadline: float | None = None
+    """Seconds for the whole reply; None: no limit."""
     min_thinking: int = 0
     max_answer: int | None = None
     system: str = ""

@@ -49,6 +49,7 @@ class ChatOptions:
 
     budget: int | None = None
     minimum: int = 0
+    deadline: float | None = None
     max_answer: int | None = None
     system: str = ""
     sampling: Callable[[Responder, bool], Sampling | None] | None = None
@@ -144,7 +145,10 @@ class KangaeApp(App[None]):
         """Begin a turn."""
         messages = [Said("system", self.options.system)] if self.options.system else []
         messages += [*self._history, Said("user", question)]
-        budget = Budget(self.budget, answer_reserve=self.options.max_answer, minimum=self.options.minimum)
+        options = self.options
+        budget = Budget(
+            self.budget, seconds=options.deadline, answer_reserve=options.max_answer, minimum=options.minimum
+        )
 
         def make_request(responder: Responder) -> Request:
             sampling = self.options.sampling(responder, not budget.off) if self.options.sampling is not None else None

@@ -73,6 +73,7 @@ def chat_options(arguments: argparse.Namespace, settings: Settings) -> ChatOptio
     return ChatOptions(
         budget=chosen(arguments, settings, "budget"),
         minimum=chosen(arguments, settings, "min_thinking"),
+        deadline=chosen(arguments, settings, "deadline"),
         max_answer=chosen(arguments, settings, "max_answer"),
         system=chosen(arguments, settings, "system"),
         sampling=lambda responder, thinking: make_sampling(arguments, settings, responder, thinking=thinking),

@@ -82,7 +82,12 @@ def make_budget(arguments: argparse.Namespace, settings: Settings) -> Budget:
     check_minimum(minimum, tokens)
     given = {name: chosen(arguments, settings, name) for name in ("temperature", "top_p", "top_k", "min_p")}
     Sampling(**{name: value for name, value in given.items() if value is not None})  # told before a model is opened
-    return Budget(tokens=tokens, answer_reserve=chosen(arguments, settings, "max_answer"), minimum=minimum)
+    return Budget(
+        tokens=tokens,
+        seconds=chosen(arguments, settings, "deadline"),
+        answer_reserve=chosen(arguments, settings, "max_answer"),
+        minimum=minimum,
+    )
 
 
 def make_request(question: str, system: str, budget: Budget, sampling: Sampling | None, identity: str) -> Request:

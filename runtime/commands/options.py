@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
-from runtime.settings import Settings, parse_budget, parse_count, parse_number, parse_seed, parse_whole
+from runtime.settings import Settings, parse_budget, parse_count, parse_number, parse_seconds, parse_seed, parse_whole
 
 if TYPE_CHECKING:
     from runtime.request import Sampling
@@ -58,6 +58,9 @@ def add_budget_options(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         metavar="N|off|unlimited",
         help="thinking tokens for the whole turn",
+    )
+    parser.add_argument(
+        "--deadline", type=typed(parse_seconds), metavar="SECONDS", help="the whole reply is there by then"
     )
     parser.add_argument("--min-thinking", type=typed(parse_whole), metavar="N", help="think at least so many tokens")
     parser.add_argument("--max-answer", type=typed(parse_count), metavar="N", help="most answer tokens")
