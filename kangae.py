@@ -69,6 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
         code = _run(words)
         sys.stdout.flush()
         return code
+    except InternalError as error:
+        return _tell(_report(error, words), words)
     except KangaeError as error:
         return _tell(error, words)
     except KeyboardInterrupt:
@@ -207,7 +209,7 @@ def _report(error: BaseException, words: list[str]) -> InternalError:
         f"kangae {_version()}, Python {platform.python_version()}, {platform.platform()}",
         " ".join(["command:", command, *flags]),
     ]
-    told = f"{type(error).__name__} in `{command}`"
+    told = error.detail.rstrip(".") if isinstance(error, InternalError) else f"{type(error).__name__} in `{command}`"
     try:
         path = write_report(error, head)
     except (OSError, KangaeError) as fault:

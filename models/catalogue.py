@@ -63,6 +63,9 @@ class BrokenEntry:
     fault: str
 
 
+_PER_BYTE, _OVERHEAD, _FOR_MODELS = 1.2, 256 << 20, 0.9
+
+
 def estimate_fit(model_bytes: int, memory_bytes: int) -> Fit:
     """Whether a model of this size runs in this much memory, by size alone.
 
@@ -71,9 +74,14 @@ def estimate_fit(model_bytes: int, memory_bytes: int) -> Fit:
     """
     if memory_bytes <= 0:
         return "unknown"
-    if model_bytes * 1.2 + (256 << 20) <= memory_bytes * 0.9:
+    if model_bytes * _PER_BYTE + _OVERHEAD <= memory_bytes * _FOR_MODELS:
         return "yes"
     return "tight" if model_bytes * 1.05 + (128 << 20) <= memory_bytes else "no"
+
+
+def largest_fit(memory_bytes: int) -> int:
+    """The largest model, in bytes, whose fit is `yes` in so much memory."""
+    return max(0, int((memory_bytes * _FOR_MODELS - _OVERHEAD) / _PER_BYTE))
 
 
 def name_of(path: Path) -> str:

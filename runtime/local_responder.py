@@ -51,6 +51,7 @@ class LocalResponder:
         *,
         backend_name: str = "llama",
         load_seconds: float = 0.0,
+        prepare_seconds: float = 0.0,
         record: SpeedRecord | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -60,7 +61,7 @@ class LocalResponder:
         self.family = family
         self._backend = backend
         self._engine = Engine(backend)
-        self._load_seconds = load_seconds
+        self._load_seconds, self._prepare_seconds = load_seconds, prepare_seconds
         self._clock = clock
         self._changed = threading.Condition()
         self._stepping = False
@@ -154,6 +155,7 @@ class LocalResponder:
             control=control,
             clock=self._clock,
             load_seconds=self._load_seconds,
+            prepare_seconds=self._prepare_seconds,
             speed=speed,
             asked=asked,
         )

@@ -41,8 +41,12 @@ def open_model(
     started = time.perf_counter() if started is None else started
     entry = find_checked(name)
     from runtime.backends.llama import open_llama
+    from runtime.backends.llama_library import llama_library
     from runtime.local_responder import LocalResponder
 
+    record = speed_record(entry, threads, gpu_layers)
+    sequences = min(sequences, int(llama_library().c.llama_max_parallel_sequences()))  # the rest waits for a place
+    prepared = time.perf_counter()
     try:
         backend = open_llama(
             entry.path,
@@ -50,6 +54,7 @@ def open_model(
             sequences=sequences,
             threads=threads,
             gpu_layers=gpu_layers,
+            widths=record.widths(),
             on_progress=on_progress,
         )
     except (FileNotFoundError, PermissionError) as error:
@@ -57,14 +62,19 @@ def open_model(
     try:
         family = family_of(entry, backend.facts.metadata, backend.facts.chat_template)
         backend.facts = replace(backend.facts, name=entry.name, file=str(entry.path))
-        record = _speed_record(entry, threads, gpu_layers)
-        return LocalResponder(backend, family, load_seconds=time.perf_counter() - started, record=record)
+        return LocalResponder(
+            backend,
+            family,
+            load_seconds=time.perf_counter() - started,
+            prepare_seconds=prepared - started,
+            record=record,
+        )
     except BaseException:
         backend.close()
         raise
 
 
-def _speed_record(entry: ModelEntry, threads: int | None, gpu_layers: int | None) -> SpeedRecord:
+def speed_record(entry: ModelEntry, threads: int | None, gpu_layers: int | None) -> SpeedRecord:
     """What is known of this file's speed when it is opened in this way."""
     from models.locations import cache_folder
     from runtime import machine

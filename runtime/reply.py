@@ -32,9 +32,11 @@ class Usage:
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds from the request's start (load from the process's), and tokens per second."""
+    """Seconds from the request's start (load from the process's), and tokens per second. `prepare_s` is the part of
+    `load_s` before the weights: imports, and the check of the file."""
 
     load_s: float = 0.0
+    prepare_s: float = 0.0
     prefill_s: float = 0.0
     first_thinking_s: float = 0.0
     first_answer_s: float = 0.0

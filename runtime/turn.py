@@ -44,6 +44,7 @@ class Turn:
         control: Control,
         clock: Callable[[], float],
         load_seconds: float = 0.0,
+        prepare_seconds: float = 0.0,
         speed: Speed | None = None,
         asked: float | None = None,
     ) -> None:
@@ -58,7 +59,7 @@ class Turn:
         self._live = control
         self._abandoned = False
         self._clock = clock
-        self._load_seconds = load_seconds
+        self._load_seconds, self._prepare_seconds = load_seconds, prepare_seconds
 
         budget = request.budget
         opening = self._opening(prompt)
@@ -306,6 +307,7 @@ class Turn:
             ),
             timings=Timings(
                 load_s=self._load_seconds,
+                prepare_s=self._prepare_seconds,
                 prefill_s=prefilled - self._started,
                 first_thinking_s=self._since_start("thinking"),
                 first_answer_s=self._since_start("answer"),

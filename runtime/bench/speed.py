@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
 from runtime import machine
@@ -43,11 +43,12 @@ def measure(
     threads: int | None = None,
     find_widths: bool = True,
     progress: Progress | None = None,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """The object of `bench speed`: medians of `repeats` runs, in tokens a second over all sequences together.
 
     `prompt`: tokens of the prefill; `depth`: tokens in the cache before a decode; `tokens`: steps of a decode.
-    `widths` tells which numbers of sequences this machine decodes faster in narrower slices, for `open_llama`.
+    `widths` tells which numbers of sequences this machine decodes faster in narrower slices; `bench speed` keeps them,
+    and every opening of the model uses them from then on (`runtime.opening`).
     `python_overhead_mb`: resident memory after a full prefill, without weights and the library's own buffers.
     """
     tell = progress or (lambda line: None)

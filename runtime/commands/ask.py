@@ -20,7 +20,7 @@ from runtime.commands.options import (
     add_budget_options,
     add_model_options,
     add_sampling_options,
-    check_minimum,
+    choose_minimum,
     chosen,
     make_sampling,
     open_responder,
@@ -78,12 +78,11 @@ def make_budget(arguments: argparse.Namespace, settings: Settings) -> Budget:
     """The limits that the flags and settings name, checked."""
     from runtime.request import Budget, Sampling
 
-    tokens, minimum = chosen(arguments, settings, "budget"), chosen(arguments, settings, "min_thinking")
-    check_minimum(minimum, tokens)
+    minimum = choose_minimum(arguments, settings)
     given = {name: chosen(arguments, settings, name) for name in ("temperature", "top_p", "top_k", "min_p")}
     Sampling(**{name: value for name, value in given.items() if value is not None})  # told before a model is opened
     return Budget(
-        tokens=tokens,
+        tokens=chosen(arguments, settings, "budget"),
         seconds=chosen(arguments, settings, "deadline"),
         answer_reserve=chosen(arguments, settings, "max_answer"),
         minimum=minimum,

@@ -36,6 +36,30 @@ def answer_file(arguments: argparse.Namespace, settings: Settings, budget: Budge
     printer = _InOrder(lines)
     control = Control()
     kept: list[Reply] = []
+    try:
+        _answer(arguments, settings, budget, system, good, results, printer, control, kept)
+    finally:  # also where the output broke off, or the engine
+        model = kept[0].model.name if kept else ""
+        title = f"File {arguments.file}"
+        Keeper(settings, wanted=not arguments.no_store, title=title, system=system, model=model).keep(kept)
+    if control.cancelled:
+        tell_stopped()
+        return InterruptedByUser.exit_code
+    return 1 if any(isinstance(result, KangaeError) for result in results.values()) else 0
+
+
+def _answer(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    budget: Budget,
+    system: str,
+    good: list[tuple[int, Problem]],
+    results: dict[int, Reply | KangaeError],
+    printer: _InOrder,
+    control: Control,
+    kept: list[Reply],
+) -> None:
+    """Answer the good lines; what was printed is added to `kept` at once."""
     if good:
         sequences = min(len(good), chosen(arguments, settings, "parallel"))
         responder = open_responder(arguments, settings, sequences=sequences)
@@ -50,21 +74,10 @@ def answer_file(arguments: argparse.Namespace, settings: Settings, budget: Budge
                     if isinstance(event, Done | Failed):
                         index, line = good[event.branch]
                         results[index] = _judged(event.reply, line) if isinstance(event, Done) else event.error
-                        kept += printer.tell(results)
+                        kept.extend(printer.tell(results))
         finally:
             responder.close()
-    if control.cancelled:
-        kept += printer.tell(results, gaps=True)
-    else:
-        kept += printer.tell(results)
-    model = kept[0].model.name if kept else ""
-    Keeper(settings, wanted=not arguments.no_store, title=f"File {arguments.file}", system=system, model=model).keep(
-        kept
-    )
-    if control.cancelled:
-        tell_stopped()
-        return InterruptedByUser.exit_code
-    return 1 if any(isinstance(result, KangaeError) for result in results.values()) else 0
+    kept.extend(printer.tell(results, gaps=control.cancelled))
 
 
 def _judged(reply: Reply, problem: Problem) -> Reply | KangaeError:

@@ -124,13 +124,16 @@ def _progress() -> Callable[[str], None]:
 def run_speed(arguments: argparse.Namespace) -> int:
     """Measure the speed of one file."""
     from runtime.bench import speed
-    from runtime.opening import find_checked
+    from runtime.opening import find_checked, speed_record
+    from runtime.pace import Speed
     from runtime.plain_text import json_line
 
     settings = load_settings()
-    path = find_checked(chosen(arguments, settings, "model")).path
+    entry = find_checked(chosen(arguments, settings, "model"))
     threads = chosen(arguments, settings, "threads")
-    found = speed.measure(path, arguments.depth, arguments.batch, threads=threads, progress=_progress())
+    found = speed.measure(entry.path, arguments.depth, arguments.batch, threads=threads, progress=_progress())
+    widths = {int(count): width for count, width in found["widths"].items()}
+    speed_record(entry, threads, settings.gpu_layers).keep(Speed(found["prefill_tps"], found["decode_tps"]), widths)
     print(json_line(found) if arguments.json else _speed_table(found))
     return 0
 
@@ -159,7 +162,11 @@ def run_peers(arguments: argparse.Namespace) -> int:
 
     path = find_checked(arguments.model).path if arguments.model else None
     found: dict[str, Any] = peers.compare(
-        path, cache_folder() / "peers", pairs=arguments.pairs, threads=arguments.threads, progress=_progress()
+        path,
+        cache_folder() / "peers",
+        pairs=arguments.pairs,
+        threads=chosen(arguments, load_settings(), "threads"),
+        progress=_progress(),
     )
     if arguments.json:
         print(json_line(found))

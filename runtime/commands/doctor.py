@@ -63,7 +63,11 @@ def _machine() -> list[Finding]:
     from models.locations import state_folder
     from runtime.machine import probe
 
-    machine = probe(state_folder())
+    try:
+        place = state_folder()
+    except KangaeError:  # told among the folders
+        place = Path.home()
+    machine = probe(place)
     gpus = ", ".join(f"{gpu.description or gpu.name} ({human_bytes(gpu.memory_total)})" for gpu in machine.gpus)
     return [
         Finding("system", None, f"{machine.system}, Python {platform.python_version()}"),
@@ -161,7 +165,7 @@ def _shipped() -> list[Finding]:
 
 
 def _fits() -> list[Finding]:
-    from models.catalogue import estimate_fit, list_models
+    from models.catalogue import estimate_fit, largest_fit, list_models
     from models.cli import human_bytes
     from runtime.machine import memory_total
 
@@ -172,5 +176,4 @@ def _fits() -> list[Finding]:
         for one in entries
     ]
     findings += [Finding(f"model {one.name}", False, one.fault) for one in broken]
-    largest = max(0, int((memory * 0.9 - (256 << 20)) / 1.2))
-    return [*findings, Finding("room", None, f"models up to about {human_bytes(largest)} fit here")]
+    return [*findings, Finding("room", None, f"models up to about {human_bytes(largest_fit(memory))} fit here")]

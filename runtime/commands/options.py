@@ -110,9 +110,14 @@ def make_sampling(
     )
 
 
-def check_minimum(minimum: int, budget: int | None) -> None:
-    """A least thought longer than the budget cannot be."""
-    if budget is not None and minimum > budget:
-        raise UsageError(
-            f"--min-thinking {minimum} is more than the budget of {budget} tokens; raise the one or lower the other."
-        )
+def choose_minimum(arguments: argparse.Namespace, settings: Settings) -> int:
+    """The least thought. One that a flag asks for cannot be longer than the budget; one from the settings gives way."""
+    budget: int | None = chosen(arguments, settings, "budget")
+    minimum: int = chosen(arguments, settings, "min_thinking")
+    if budget is None or minimum <= budget:
+        return minimum
+    if arguments.min_thinking is None:
+        return budget
+    raise UsageError(
+        f"--min-thinking {minimum} is more than the budget of {budget} tokens; raise the one or lower the other."
+    )

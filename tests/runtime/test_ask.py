@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -10,12 +11,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import kangae
-from models.errors import ModelError
+from models.errors import InternalError, ModelError
 from runtime import opening
+from runtime.commands import ask_file
 from runtime.commands.stream import ReplyStream
 from runtime.events import AnswerDelta, Closed, Event, ThinkingDelta
 from runtime.store import Store
@@ -27,7 +30,7 @@ GOLDEN = (
     '"quant": "Q8_0", "backend": "llama"}, "thinking": "one two", "answer": "7", "close": "budget", "finish": "stop", '
     '"usage": {"prompt_tokens": 4, "cached_tokens": 0, "thinking_tokens": 2, "forced_tokens": 0, "probe_tokens": 0, '
     '"answer_tokens": 1}, "budget": {"tokens": 2, "seconds": null, "effort": null, "answer_reserve": 128, '
-    '"overshoot_tokens": 0}, "timings": {"load_s": 0.5, "prefill_s": 0.25, "first_thinking_s": 0.0, '
+    '"overshoot_tokens": 0}, "timings": {"load_s": 0.5, "prepare_s": 0.0, "prefill_s": 0.25, "first_thinking_s": 0.0, '
     '"first_answer_s": 0.0, "total_s": 1.0, "prefill_tps": 0.0, "decode_tps": 8.0}, "expected": "7", "correct": true}\n'
 )
 
@@ -193,6 +196,45 @@ def test_an_interrupted_file_gives_what_is_done(
     assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == ["b", "c"]
 
 
+def test_a_least_thought_of_the_settings_gives_way_to_a_budget(
+    model: AnsweringResponder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KANGAE_MIN_THINKING", "5")
+    assert kangae.main(["ask", "--budget", "off", "x"]) == 0
+    assert model.requests[-1].budget.minimum == 0
+    assert kangae.main(["ask", "--budget", "off", "--min-thinking", "5", "x"]) == 2
+
+
+def test_replies_that_were_told_are_kept_where_the_output_breaks_off(
+    model: AnsweringResponder, lines: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = lines({"id": "a", "question": "a"}, {"id": "b", "question": "b"}, {"id": "c", "question": "c"})
+    tell = ask_file._InOrder.tell
+
+    def break_off(self: ask_file._InOrder, results: Any, *, gaps: bool = False) -> Any:
+        if self._next == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return tell(self, results, gaps=gaps)
+
+    monkeypatch.setattr(ask_file._InOrder, "tell", break_off)
+    assert kangae.main(["ask", "--file", path]) == 9
+    with Store.open() as store:
+        (kept,) = store.conversations()
+        assert [one.record["question"] for one in store.replies(kept.id)] == ["a", "b", "c"]
+
+
+def test_a_fault_of_ours_names_its_report(
+    model: AnsweringResponder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(name: str, **options: object) -> AnsweringResponder:
+        raise InternalError("The library refused a batch.")
+
+    monkeypatch.setattr(opening, "open_model", refuse)
+    assert kangae.main(["ask", "x"]) == 70
+    said = " ".join(capsys.readouterr().err.split())
+    assert "The library refused a batch. The report is" in said
+
+
 def test_a_state_folder_that_cannot_be_written_loses_no_answer(
     model: AnsweringResponder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -223,7 +265,7 @@ def test_model_text_cannot_steer_the_terminal(model: AnsweringResponder, capsys:
         (["  "], 2, "empty"),
         (["x", "--file", "y"], 2, "the one or the other"),
         (["--file", "/nowhere/in.jsonl"], 2, "cannot be read"),
-        (["x", "--deadline", "5"], 2, "--deadline"),
+        (["x", "--deadline", "0"], 2, "no deadline"),
         (["x", "--votes", "3"], 2, "--votes"),
         (["x", "--bud", "3"], 2, "--bud"),
         (["too long"], 7, "Shorten the prompt"),

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 import kangae
+from models.catalogue import ModelEntry
 from models.errors import ModelError
 from models.gguf_header import GgufHeader
 from runtime import opening, problems
 from runtime.bench import peers, speed
 from runtime.commands import ask
+from runtime.pace import Speed
 from runtime.store import Store
 from tests.fakes.answering_responder import AnsweringResponder, Said
 from tests.runtime.test_store import REPLY
@@ -159,22 +161,36 @@ def test_doctor_finds_a_folder_that_cannot_be_written(
     assert [one["name"] for one in findings if one["ok"] is False] == ["state folder"]
 
 
+def test_doctor_outlives_a_folder_that_has_no_path(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KANGAE_STATE_DIR", "~no-such-user/x")
+    responder = AnsweringResponder(lambda request, allowed: Said("", "42"))
+    monkeypatch.setattr(opening, "open_model", lambda name: responder)
+    assert kangae.main(["doctor", "--json"]) == 1
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert [one["name"] for one in findings if one["ok"] is False] == ["state folder"]
+
+
 def test_bench_speed_and_peers_print_what_was_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = {
         "model": "m", "device": "d", "prefill_tps": 10.0, "decode_tps": 5.0, "depth": 64, "batch": {"4": 9.0},
-        "python_overhead_mb": 1.5,
+        "python_overhead_mb": 1.5, "widths": {"8": 4},
     }  # fmt: skip
     rows = [
         {"peer": "llama-bench", "measure": "decode_tps", "model": "m", "ours": 2.0, "theirs": 1.0, "ratio": 2.0,
          "ratio_low": 1.0, "ratio_high": 3.0, "pairs": 1}
     ]  # fmt: skip
+    entry = ModelEntry("m", Path("m.gguf"), "gguf", "Q8_0", 3)
     monkeypatch.setattr(speed, "measure", lambda *_, **__: found)
     monkeypatch.setattr(peers, "compare", lambda *_, **__: {"rows": rows})
-    monkeypatch.setattr(opening, "find_checked", lambda name: type("Entry", (), {"path": Path("m.gguf")})())
+    monkeypatch.setattr(opening, "find_checked", lambda name: entry)
     assert kangae.main(["bench", "speed", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == found
+    record = opening.speed_record(entry, None, None)
+    assert (record.read(), record.widths()) == (Speed(10.0, 5.0), {8: 4})
     assert kangae.main(["bench", "speed"]) == 0
     assert "decode at 64" in capsys.readouterr().out
     assert kangae.main(["bench", "peers"]) == 0

@@ -170,6 +170,17 @@ def test_a_damaged_record_is_no_record(tmp_path: Path, content: str) -> None:
     assert record.read() == Speed(10.0, 2.0)
 
 
+def test_widths_stand_beside_the_speed(tmp_path: Path) -> None:
+    record = SpeedRecord(tmp_path / "speeds.json", "a")
+    assert record.widths() == {}
+    record.keep(Speed(10.0, 2.0), {8: 4})
+    assert SpeedRecord(tmp_path / "speeds.json", "b").widths() == {}
+    record.keep(Speed(11.0, 2.0))
+    assert (record.read(), record.widths()) == (Speed(11.0, 2.0), {8: 4})
+    record.keep(Speed(11.0, 2.0), {})
+    assert record.widths() == {}
+
+
 def test_a_record_that_cannot_be_written_is_let_be(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("x")
