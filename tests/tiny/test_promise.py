@@ -1,12 +1,12 @@
-"""What the model that ships promises, measured on the file that ships: `models/tiny/kangae-tiny-Q8_0.gguf`, greedy.
+"""What the model that ships promises, measured on the file that ships: `models/tiny/kangae-tiny-Q8_0.gguf`.
 
-The samples are smaller than the model card's, so each bound leaves room for about three standard errors.
+It answers greedily and every seed is fixed, so the bounds are the promise's own, without room for chance.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from runtime.problems import Problem, require_problems
 HERE = Path(__file__).parent
 MODEL = HERE.parents[1] / "models" / "tiny" / "kangae-tiny-Q8_0.gguf"
 REFUSALS = {phrases.refusal for phrases in PHRASES.values()}
+SAMPLE = 510  # of the 2,040 problems; every skill comes 15 times in each language
+CHECKED = 442
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +37,14 @@ def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def shipped(asking: Asking) -> tuple[Outcome, ...]:
+    """The outcomes of all problems that ship, without a limit: asked once, looked at by many."""
+    outcomes = asking.ask(require_problems(str(MODEL.with_name("problems.jsonl"))), None).outcomes
+    assert len(outcomes) == 2040
+    return outcomes
+
+
 def write(tmp_path: Path, *options: str) -> list[Problem]:
     """Problems made on the spot by the teacher, with operands of the test split."""
     target = tmp_path / "problems.jsonl"
@@ -42,34 +52,47 @@ def write(tmp_path: Path, *options: str) -> list[Problem]:
     return require_problems(str(target))
 
 
-def share(outcomes: tuple[Outcome, ...]) -> float:
+def share(outcomes: Sequence[Outcome]) -> float:
     return sum(outcome.correct for outcome in outcomes) / len(outcomes)
 
 
-def test_it_answers_by_thinking(asking: Asking, tmp_path: Path) -> None:
-    problems = write(tmp_path, "-n", "510", "--seed", "11")
-    curve = [share(asking.ask(problems, budget).outcomes) for budget in (0, 32, 96, None)]
+def in_language(outcomes: Sequence[Outcome], language: str) -> list[Outcome]:
+    return [outcome for outcome in outcomes if outcome.problem.fields["language"] == language]
+
+
+def test_it_answers_both_languages(shipped: tuple[Outcome, ...]) -> None:
+    assert share(shipped) >= 0.95
+    assert abs(share(in_language(shipped, "en")) - share(in_language(shipped, "ja"))) <= 0.05
+
+
+def test_few_problems_are_refused_by_mistake(shipped: tuple[Outcome, ...]) -> None:
+    assert sum(outcome.reply.answer in REFUSALS for outcome in shipped) <= 0.01 * len(shipped)
+
+
+def test_it_answers_by_thinking(asking: Asking, shipped: tuple[Outcome, ...]) -> None:
+    problems = [outcome.problem for outcome in shipped[:SAMPLE]]
+    curve = [share(asking.ask(problems, budget).outcomes) for budget in (0, 16, 32, 64, 96)]
+    curve.append(share(shipped[:SAMPLE]))
     assert curve[0] <= 0.45
-    assert curve[-1] >= 0.92
-    assert all(later >= earlier - 0.04 for earlier, later in pairwise(curve))
+    # 0.02, and one problem that rounding may hide
+    assert all(later >= earlier - 0.02 - 1 / SAMPLE for earlier, later in pairwise(curve)), curve
 
 
-def test_the_listed_forms_and_no_false_refusals(asking: Asking, tmp_path: Path) -> None:
-    outcomes = asking.ask(write(tmp_path, "-n", "340", "--seed", "12", "--listed"), None).outcomes
-    assert share(outcomes) >= 0.93
-    assert sum(outcome.reply.answer in REFUSALS for outcome in outcomes) <= 3
+def test_the_listed_forms(asking: Asking, tmp_path: Path) -> None:
+    problems = write(tmp_path, "-n", "340", "--seed", "12", "--listed")
+    assert share(asking.ask(problems, None).outcomes) >= 0.95
 
 
 def test_wordings_it_never_saw(asking: Asking, tmp_path: Path) -> None:
     english, japanese = HERE / "heldout_english.toml", HERE / "heldout_japanese.toml"
-    options = ("-n", "340", "--seed", "13", "--english", str(english), "--japanese", str(japanese))
-    assert share(asking.ask(write(tmp_path, *options), None).outcomes) >= 0.80
+    options = ("-n", "510", "--seed", "13", "--english", str(english), "--japanese", str(japanese))
+    assert share(asking.ask(write(tmp_path, *options), None).outcomes) >= 0.85
 
 
 def test_everyday_questions_are_refused_in_their_language(asking: Asking) -> None:
     outcomes = asking.ask(require_problems(str(HERE / "everyday.jsonl")), None).outcomes
     assert len(outcomes) == 200
-    assert share(outcomes) >= 0.88
+    assert share(outcomes) >= 0.90
 
 
 def test_the_answer_follows_the_thought(asking: Asking, tmp_path: Path) -> None:
@@ -82,15 +105,15 @@ def test_planted_slips_are_repaired(asking: Asking, tmp_path: Path) -> None:
     assert found["accuracy"] >= 0.50
 
 
-@pytest.mark.xfail(
-    strict=True, reason="forms without a check of their own lose their answer: see the card's last section"
-)
 def test_a_forced_check_does_not_harm(asking: Asking, tmp_path: Path) -> None:
-    english = [
-        problem for problem in write(tmp_path, "-n", "408", "--seed", "16") if problem.fields["language"] == "en"
-    ]
-    found = think_again(asking, english, PHRASES["en"].check, None)
-    assert found["became_wrong"] <= found["became_right"] + 4
+    problems = write(tmp_path, "-n", str(CHECKED), "--seed", "16")
+    asked = 0
+    for language, phrases in PHRASES.items():
+        own = [problem for problem in problems if problem.fields["language"] == language]
+        found = think_again(asking, own, phrases.check, None)
+        assert found["became_right"] >= found["became_wrong"], (language, found)
+        asked += found["n"]
+    assert asked == CHECKED >= 400
 
 
 def test_the_shipped_problem_file_is_the_teachers(tmp_path: Path) -> None:
