@@ -8,6 +8,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from runtime.commands.options import typed
+from runtime.settings import parse_count
+
 if TYPE_CHECKING:
     from quantize.table import TableRow
 
@@ -29,18 +32,15 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         "-o", "--output", metavar="OUT", help="the file or folder to write (default: here; table: out)"
     )
     command.add_argument("--force", action="store_true", help="replace a file that exists")
-    command.add_argument("--threads", type=_count, default=0, metavar="N", help="CPU threads (default: all)")
+    command.add_argument(
+        "--threads", type=typed(parse_count), default=0, metavar="N", help="CPU threads (default: all)"
+    )
     command.add_argument("--problems", metavar="FILE", help="with --table: the problems (JSONL) to measure accuracy on")
-    command.add_argument("-n", "--limit", type=_count, metavar="N", help="with --table: so many problems (200)")
+    command.add_argument(
+        "-n", "--limit", type=typed(parse_count), metavar="N", help="with --table: so many problems (200)"
+    )
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=run_quantize)
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no count; give 1 or more")
-    return value
 
 
 def run_quantize(arguments: argparse.Namespace) -> int:

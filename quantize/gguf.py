@@ -22,8 +22,8 @@ from models.gguf_types import FILE_TYPES, TENSOR_TYPES
 
 WHOLE_TYPES = ("F32", "F16", "BF16")
 """What may be quantized: values that were not rounded to a grid before."""
-NEED_IMATRIX = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "Q2_K_S"})
-"""Types that llama.cpp's quantizer refuses without an importance matrix."""
+NEED_IMATRIX = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS", "Q2_K_S"})
+"""Types that llama.cpp's quantizer refuses without an importance matrix (where rows are a multiple of 256)."""
 _NOT_WRITTEN = frozenset({"NVFP4"})  # enumerated, but its quantizer refuses it as an output
 _SPARE_BYTES = 1 << 20
 _WRITE_FAULTS = ("iostream", "basic_ios", "failed to open", "No space left", "write error")
@@ -74,11 +74,12 @@ def gguf_types() -> dict[str, int]:
 
 
 def type_number(name: str) -> tuple[str, int]:
-    """(name, number) of a type in any case. Raises UsageError with the whole list, or where an imatrix is needed."""
+    """(name, number) of a type in any case. Raises UsageError with the list of those that can be written."""
     types = gguf_types()
     wanted = name.upper()
     if wanted not in types:
-        raise UsageError(f"gguf:{name} is unknown; choose one of {', '.join(types)}.")
+        possible = [one for one in types if one not in NEED_IMATRIX]
+        raise UsageError(f"gguf:{name} is unknown; choose one of {', '.join(possible)}.")
     if wanted in NEED_IMATRIX:
         raise UsageError(
             f"gguf:{wanted} needs an importance matrix, which this version cannot make; "

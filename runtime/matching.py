@@ -30,8 +30,8 @@ def _same_mathematics(answer: str, expected: str) -> bool:
         math_verify = importlib.import_module("math_verify")
     except ImportError as error:
         raise MissingPackageError(
-            'Problems with "check": "math" need the package math-verify; install it with `pip install math-verify` '
-            "(the extra `math`)."
+            'Problems with "check": "math" need the package math-verify, which is not installed; '
+            "install it with `make run EXTRAS=math` in Kangae's folder, or with `pip install math-verify`."
         ) from error
     gold, found = (math_verify.parse(text, parsing_timeout=None) for text in (expected, answer))
     return bool(math_verify.verify(gold, found, timeout_seconds=None))

@@ -176,7 +176,11 @@ def install_library(python: Path, requirement: str, backend: str, built_before: 
 
 
 def build_wheel(python: Path, requirement: str, folder: Path, backend: str, flags: str) -> Path:
-    """Build the wheel into `folder` and return its path. pip's own cache serves default builds: it knows no flags."""
+    """Build the wheel into `folder` and return its path.
+
+    pip's cache of wheels knows no CMAKE_ARGS, so each kind of build has one of its own: other projects get no wheel of
+    ours, and we none of theirs. A download stays there for a build that was broken off.
+    """
     print(
         f"Preparing llama.cpp for {backend}; a build takes some minutes, once. Kept in {folder}",
         file=sys.stderr,
@@ -184,17 +188,18 @@ def build_wheel(python: Path, requirement: str, folder: Path, backend: str, flag
     )
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     environment = {**os.environ, "CMAKE_ARGS": f"{LEFT_OUT} {flags}".strip()}
-    own_flags = bool(os.environ.get("CMAKE_ARGS")) or backend != DEFAULT_BACKEND
+    downloads = cache_folder() / "pip" / folder.name
     try:
         part.mkdir(parents=True, exist_ok=True)
         PipRun(python, environment, before_build=lambda: require_tools(backend)).run(
-            "wheel", "--verbose", "--no-deps", "--wheel-dir", str(part), *(["--no-cache-dir"] if own_flags else []),
+            "wheel", "--verbose", "--no-deps", "--wheel-dir", str(part), "--cache-dir", str(downloads),
             requirement, what="llama.cpp",
         )  # fmt: skip
         if not list(part.glob("*.whl")):
             raise Trouble(f"pip made no wheel of {requirement}; run the command again.")
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
+        shutil.rmtree(downloads / "wheels", ignore_errors=True)  # who removes the kept one wants a new build
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return next(iter(folder.glob("*.whl")))

@@ -23,6 +23,26 @@ _OFFLINE = re.compile(
     r"NewConnectionError|Temporary failure in name resolution|Name or service not known|nodename nor servname|"
     r"Network is unreachable|Connection refused|ConnectTimeout|ReadTimeout|Max retries exceeded|ProxyError"
 )
+_NO_MEMORY = re.compile(
+    r"Killed signal terminated program|terminated with signal 9|unable to execute command: Killed|^[ \t]*Killed$|"
+    r"out of memory allocating|LLVM ERROR: out of memory|virtual memory exhausted|"
+    r"final link failed: memory exhausted|nvcc fatal\s*: Memory allocation failure",
+    re.MULTILINE,
+)
+# Not the bare names of cmake's variables: commands of a sound build hold them, too (-DCMAKE_C_COMPILER=/usr/bin/cc).
+_NO_COMPILER = re.compile(
+    r"No CMAKE_C(?:XX)?_COMPILER could be found|CMAKE_C(?:XX)?_COMPILER not set|"
+    r"Could not find compiler set in environment variable C(?:C|XX)|"
+    r"The C(?:XX)? compiler\s+\"[^\"]*\"\s+is not able to compile a simple test program"
+)
+_OLD_CMAKE = re.compile(r"[Cc]ould not find CMake|CMake must be installed|CMake \S+ or higher is required")
+_BUILD_FAULTS = (  # the first kind that a log holds is told, whatever its place: later kinds follow from earlier ones
+    re.compile(r":\d+(?::\d+)?: (?:fatal )?error:|\(\d+\): error:?\s"),  # compilers; nvcc
+    re.compile(r"undefined reference to|^nvcc fatal"),
+    re.compile(r"^(?:ld|collect2|ninja|cc1plus|nvcc).*error|^ninja: build stopped: interrupted"),
+    re.compile(r"^CMake Error"),
+)
+_PIP_SAYS_NOTHING = re.compile(r"subprocess-exited-with-error|originates from a subprocess|finished with status")
 _LINE_WIDTH = 100
 _QUIET_SECONDS = 15.0
 
@@ -144,38 +164,44 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _reason(said: str, what: str, log: str) -> str:
-    """A sentence for pip's output."""
+    """A sentence for pip's output. What stopped a build comes before the network, whose retries a log may hold, too."""
     if "No space left on device" in said:
         return f"the disk is full; {what} needs some room: free some and run the command again."
-    if _OFFLINE.search(said):
-        return (
-            f"{what} cannot be fetched: no package index was reached; connect to a network and run the command again."
-        )
-    if re.search(r"CMAKE_CXX_COMPILER|CMAKE_C_COMPILER|No CMAKE_\w+ could be found", said):
-        return f"{what} cannot be built: no working C/C++ compiler; install one and run the command again (log: {log})."
-    if re.search(r"[Cc]ould not find CMake|CMake must be installed|CMake \S+ or higher is required", said):
-        return (
-            f"{what} cannot be built: cmake is missing or too old; install it and run the command again (log: {log})."
-        )
-    if re.search(r"Killed signal terminated program|out of memory|virtual memory exhausted", said):
+    if _NO_MEMORY.search(said):
         return (
             f"{what} cannot be built: the compiler ran out of memory; close other programs, or build one file at a "
             f"time: CMAKE_BUILD_PARALLEL_LEVEL=1 make run (log: {log})."
+        )
+    if _NO_COMPILER.search(said):
+        return f"{what} cannot be built: no working C/C++ compiler; install one and run the command again (log: {log})."
+    if _OLD_CMAKE.search(said):
+        return (
+            f"{what} cannot be built: cmake is missing or too old; install it and run the command again (log: {log})."
+        )
+    if _OFFLINE.search(said) and not _build_cause(said):
+        return (
+            f"{what} cannot be fetched: no package index was reached; connect to a network and run the command again."
         )
     return f"{what} could not be installed: {_cause(said)}; the whole output is in {log}."
 
 
 def _cause(said: str) -> str:
     """The line that says what went wrong: the compiler's or cmake's own before pip's word about it."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    for pattern in (
-        r":\d+(?::\d+)?: (?:fatal )?error:",
-        r"^(?:ld|collect2|ninja|cc1plus|nvcc).*error",
-        r"^CMake Error",
-    ):
+    return _build_cause(said) or _pip_cause(said)
+
+
+def _build_cause(said: str) -> str:
+    """What the compiler, the linker or cmake said; "" where none of them failed."""
+    lines = _lines(said)
+    for pattern in _BUILD_FAULTS:
         for number, line in enumerate(lines):
-            if re.search(pattern, line):
+            if pattern.search(line):
                 return " ".join(lines[number : number + 1 + line.endswith(":")])[:200].rstrip(".")
+    return ""
+
+
+def _pip_cause(said: str) -> str:
+    lines = [line for line in _lines(said) if not _PIP_SAYS_NOTHING.search(line)]
     faults = [number for number, line in enumerate(lines) if re.search(r"\berror\b", line, re.IGNORECASE)]
     if not faults:
         return "pip gave no reason"
@@ -183,3 +209,7 @@ def _cause(said: str) -> str:
     if first.endswith(":"):
         first = f"{first} {lines[faults[0] + 1]}" if len(lines) > faults[0] + 1 else first.rstrip(":")
     return re.sub(r"^(ERROR|error):\s*", "", first)[:200].rstrip(".")
+
+
+def _lines(said: str) -> list[str]:
+    return [line.strip() for line in said.splitlines() if line.strip()]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +74,73 @@ def test_every_command_has_a_section_and_every_section_a_command() -> None:
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_flags_are_documented_and_documented_flags_exist(command: str) -> None:
     assert documented_flags(sections()[command]) == existing_flags(COMMANDS[command])
+
+
+def messages(path: Path) -> str:
+    """All strings of a source file but its docstrings, one a line; pieces that the compiler joins are one."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped
+    ]
+    return "\n".join(texts)
+
+
+FOLDERS = ("models", "runtime", "quantize", "edge", "tui", "scripts")
+SOURCES = [ROOT / "kangae.py", *sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))]
+SAID = {path.relative_to(ROOT).as_posix(): messages(path) for path in SOURCES} | {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in [*DOCUMENTS, ROOT / "Makefile"]
+}
+"""What a person may come to read, by file."""
+
+
+def is_command(words: str) -> bool:
+    """Whether `words` begin with a command (then come its arguments), or are a group of commands as a whole."""
+    parts = words.split()
+    begun = (" ".join(parts[: count + 1]) for count in range(len(parts)))
+    return any(name in COMMANDS for name in begun) or any(name.startswith(f"{words} ") for name in COMMANDS)
+
+
+def test_commands_are_told_from_what_is_none() -> None:
+    assert all(map(is_command, ["ask", "ask why", "models", "models list", "bench budget", "sessions show last"]))
+    assert not any(map(is_command, ["models none", "model", "none", "bench non", "mod"]))
+
+
+def test_commands_that_are_named_exist() -> None:
+    wrong = [
+        f"{name}: kangae {words}"
+        for name, text in SAID.items()
+        for words in re.findall(r"`kangae ([a-z][a-z-]*(?: [a-z][a-z-]*)*)", text)
+        if not is_command(words)
+    ]
+    assert wrong == []
+
+
+EXTRAS = (r"\bkangae\[([\w,-]+)\]", r"\bEXTRAS=([\w,-]+)", r"\bextras? ((?:`[\w-]+`(?:, | and )?)+)")
+"""How documents and messages name extras of pyproject.toml."""
+
+
+def test_extras_that_are_named_exist() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = {
+        (name, extra)
+        for name, text in SAID.items()
+        for pattern in EXTRAS
+        for found in re.findall(pattern, text)
+        for extra in re.findall(r"[\w-]+", found.replace(" and ", ", "))
+    }
+    assert {extra for _, extra in named} >= {"math", "serve", "train", "gptq"}  # the patterns find what is there
+    assert {(name, extra) for name, extra in named if extra not in project["optional-dependencies"]} == set()
+
+
+def test_make_targets_in_messages_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {
+        word for path in SOURCES for word in re.findall(r"`make ([a-z][a-z-]*)", SAID[str(path.relative_to(ROOT))])
+    }
+    assert {"run", "clean"} <= named <= targets
 
 
 def test_exit_codes_are_those_of_the_errors() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.errors import MissingPackageError
+from models.locations import cache_folder
 
 _INFORMATION, _WARNING, _ERROR, _CONTINUATION = 2, 3, 4, 5
 _BUFFER = re.compile(rb":\s+(.+?)\s+buffer size =\s*([\d.]+) MiB")
@@ -128,7 +129,7 @@ def _low_level_module() -> Any:
     if found is None:
         raise MissingPackageError(
             "GGUF models need the package llama-cpp-python, which is not installed; "
-            "install it with `pip install llama-cpp-python` (the extra `llama`)."
+            "make the environment anew: `make clean`, then `make run`, in Kangae's folder."
         )
     sys.modules["llama_cpp"] = importlib.util.module_from_spec(found)
     try:
@@ -136,7 +137,7 @@ def _low_level_module() -> Any:
     except (OSError, RuntimeError, ImportError, AttributeError) as error:
         raise MissingPackageError(
             f"llama-cpp-python is installed but its library does not load ({error}); "
-            "reinstall it with `pip install --force-reinstall --no-cache-dir llama-cpp-python` (the extra `llama`)."
+            f"build it anew: remove {cache_folder() / 'wheels'}, then `make clean` and `make run` in Kangae's folder."
         ) from error
     finally:
         del sys.modules["llama_cpp"]

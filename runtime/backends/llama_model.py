@@ -21,7 +21,7 @@ _BATCH = 512
 def model_files(path: Path) -> list[Path]:
     """The file, or all files of a split model whose first is `path`. Raises `ModelError` if one is missing."""
     if not path.exists():
-        raise ModelError(f"There is no file {path}; check the path, or fetch the model with `kangae models pull`.")
+        raise ModelError(f"There is no file {path}; check the path, or see `kangae models list`.")
     if not path.is_file():
         raise ModelError(f"{path} is not a file; a GGUF model is one file (or the first of a split model).")
     split = re.fullmatch(r"(.*-)00001-of-(\d{5})(\.gguf)", path.name)

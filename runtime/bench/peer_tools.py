@@ -73,7 +73,7 @@ def _installed_version() -> str:
     except importlib.metadata.PackageNotFoundError as error:
         raise MissingPackageError(
             "The peers are built for the installed llama-cpp-python, and there is none; "
-            "install it with `pip install llama-cpp-python` (the extra `llama`)."
+            "make the environment anew: `make clean`, then `make run`, in Kangae's folder."
         ) from error
 
 

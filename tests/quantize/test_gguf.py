@@ -48,6 +48,14 @@ def test_a_type_that_cannot_be_made_is_wrong_usage(given: str) -> None:
     assert "gguf:" in caught.value.detail
 
 
+def test_an_unknown_type_is_answered_with_those_that_can_be_written() -> None:
+    with pytest.raises(UsageError, match="gguf:FOO is unknown") as caught:
+        type_number("FOO")
+    offered = caught.value.detail.rpartition("choose one of ")[2].rstrip(".").split(", ")
+    assert {"Q4_K_M", "Q8_0", "IQ4_XS"} <= set(offered)
+    assert [name for name in offered if type_number(name)[0] != name] == []
+
+
 @pytest.mark.parametrize("quant", ["Q8_0", "Q4_0", "Q4_K_M"])
 def test_a_file_of_the_type_is_made_and_loads_back(master: Path, tmp_path: Path, quant: str) -> None:
     entry = open_master(str(master))
