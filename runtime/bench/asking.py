@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from models.errors import InternalError
+from models.errors import CannotMeetError, InternalError
 from runtime import opening
 from runtime.events import Done, Failed
 from runtime.matching import is_correct
@@ -31,6 +31,8 @@ class Run:
 
     outcomes: tuple[Outcome, ...]
     seconds: float
+    unmet: frozenset[int] = frozenset()
+    """Numbers of the problems whose request could not be met, where that was allowed: they have no outcome."""
 
 
 class Asking:
@@ -58,10 +60,15 @@ class Asking:
         self.responder.close()
 
     def ask(
-        self, problems: Sequence[Problem], budget: int | None, thoughts: Sequence[tuple[str, bool]] | None = None
+        self,
+        problems: Sequence[Problem],
+        budget: int | None,
+        thoughts: Sequence[tuple[str, bool]] | None = None,
+        *,
+        holes: bool = False,
     ) -> Run:
         """Put all problems under a budget (thinking tokens; None: unlimited). `thoughts`: for each the thought to go on
-        from, and whether it is closed. A request that cannot be met raises its error: a benchmark has no holes."""
+        from, and whether it is closed. A request that cannot be met raises its error; with `holes` it is left out."""
         samplings = self._samplings(thinking=budget != 0)
         requests: list[Request] = []
         for sampling in samplings:
@@ -77,18 +84,21 @@ class Asking:
                     request = replace(request, thinking=thoughts[index][0], thinking_closed=thoughts[index][1])
                 requests.append(request)
         replies: dict[int, Reply] = {}
+        unmet: set[int] = set()
         start = time.perf_counter()
         for event in self.responder.respond_many(requests):
             if isinstance(event, Failed):
-                raise event.error
+                if not (holes and isinstance(event.error, CannotMeetError)):
+                    raise event.error
+                unmet.add(event.branch)
             if isinstance(event, Done):
                 if event.reply.finish in ("error", "cancelled"):
                     raise _broken_off(event.reply)
                 replies[event.branch] = event.reply
         seconds = time.perf_counter() - start
         asked = [problem for _ in samplings for problem in problems]
-        outcomes = [_judge(problem, replies[index]) for index, problem in enumerate(asked)]
-        return Run(tuple(outcomes), seconds)
+        outcomes = [_judge(problem, replies[index]) for index, problem in enumerate(asked) if index not in unmet]
+        return Run(tuple(outcomes), seconds, frozenset(unmet))
 
     def _samplings(self, *, thinking: bool) -> list[Sampling | None]:
         """One for each seed; a greedy model gives the same reply to every seed, so it is asked once."""

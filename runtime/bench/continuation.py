@@ -38,18 +38,21 @@ def think_again(
 ) -> dict[str, Any]:
     """Think freely, put `text` behind the whole thought in place of its end, and go on.
 
-    `{"n", "before", "after": {"accuracy", "ci"}, "became_right", "became_wrong"}`. One seed: each thought is one's own.
+    `{"n", "before", "after": {"accuracy", "ci"}, "became_right", "became_wrong", "no_room"}`. One seed: each thought is
+    one's own. Where the context has no room to go on (`no_room` of them) a thought and its answer stay as they were.
     """
     first = asking.ask(problems, budget)
     if len(first.outcomes) != len(problems):
         raise UsageError("--then goes on from one thought a problem; leave --seeds out.")
     thoughts = [(_joined(one.reply.thinking, text), False) for one in first.outcomes]
-    second = asking.ask(problems, budget, thoughts)
-    pairs = list(zip(first.outcomes, second.outcomes, strict=True))
+    second = asking.ask(problems, budget, thoughts, holes=True)
+    again = iter(second.outcomes)
+    pairs = [(one, one if index in second.unmet else next(again)) for index, one in enumerate(first.outcomes)]
     found = {
         "model": asking.responder.facts.name,
         "then": text,
         **_change(pairs),
+        "no_room": len(second.unmet),
         "seconds": round(_seconds(first, second), 3),
     }
     if by:

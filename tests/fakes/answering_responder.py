@@ -71,7 +71,7 @@ class AnsweringResponder:
 
     def _turn(self, request: Request, control: Control) -> Iterator[Event]:
         question = request.messages[-1].content
-        if question == "too long":
+        if question == "too long" or (question == "no room to go on" and request.thinking):
             yield Failed(CannotMeetError("The prompt has 900 of the context's 512 tokens. Shorten the prompt."))
             return
         if question == "boom":

@@ -156,6 +156,22 @@ def test_then_tells_what_became_right_and_wrong(
     assert "BECAME RIGHT" in capsys.readouterr().out
 
 
+def test_a_thought_without_room_to_go_on_stays_as_it_was(
+    model: AnsweringResponder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.rule = lambda request, allowed: Said("so", "8" if request.thinking else "7")
+    path = tmp_path / "p.jsonl"
+    records = [
+        {"id": str(number), "question": question, "expected": "7"}
+        for number, question in enumerate(["x", "no room to go on", "y"])
+    ]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert kangae.main(["bench", "continue", "--problems", str(path), "--then", "Wait\\n", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["n"], found["no_room"], found["became_wrong"]) == (3, 1, 2)
+    assert found["after"]["accuracy"] == pytest.approx(1 / 3, abs=1e-4)
+
+
 def test_continue_without_thoughts_is_2(model: AnsweringResponder, problems: str) -> None:
     assert kangae.main(["bench", "continue", "--problems", problems]) == 2
 
