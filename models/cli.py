@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from models.columns import table as table  # also for other folders' listings
+from models.plain_text import strip_controls
 
 if TYPE_CHECKING:
     from models.catalogue import ModelEntry
@@ -37,7 +38,7 @@ def add_commands(
 
 def printable(text: str, *, lines: bool = False) -> str:
     """`text` out of a file, fit for a terminal: every control sign (also bidirectional ones) becomes "?"."""
-    return "".join(sign if sign.isprintable() or (lines and sign in "\n\t") else "?" for sign in text)
+    return strip_controls(text, lines=lines, mark="?")
 
 
 def human_bytes(count: int) -> str:

@@ -6,17 +6,9 @@ import json
 import re
 from typing import Any
 
-_CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
-_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+from models.plain_text import strip_controls as strip_controls  # one function for files' and models' words
 
-
-def strip_controls(text: str) -> str:
-    """`text` without the controls C0 (but newline and tab), DEL and C1.
-
-    Sign by sign: an escape sequence that is split over two pieces of text loses its first sign all the same, and with
-    it its power; the rest stays as plain text.
-    """
-    return text.translate(_CONTROLS)
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def as_utf8(text: str) -> str:
@@ -40,7 +32,7 @@ def shorten(text: str, width: int) -> str:
 
 
 def json_line(value: Any) -> str:
-    """`value` as JSON on one line. Controls, what some readers take for a line's end, and lone surrogates are escaped;
-    a number that is not finite cannot be written and raises ValueError."""
+    """`value` as JSON on one line. Controls (bidirectional ones too), what some readers take for a line's end, and lone
+    surrogates are escaped; a number that is not finite cannot be written and raises ValueError."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found.group()):04x}", text)

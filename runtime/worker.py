@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 from models.errors import KangaeError
+from models.plain_text import strip_controls
 from runtime.backends.backend import ModelFacts
 from runtime.events import Event
 from runtime.request import Request
@@ -101,14 +102,15 @@ class _Worker:
         self._turns: dict[int, SimpleQueue[Event | Ended]] = {}
         self._next_turn = 0
         self._opened: SimpleQueue[Opened] = SimpleQueue()
-        self._said: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        self._said = _scratch_file()
+        said: BinaryIO | int = subprocess.DEVNULL if self._said is None else self._said
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _COMMAND, json.dumps(_import_path()), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                stdout=self._said,
-                stderr=self._said,
+                stdout=said,
+                stderr=said,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # Ctrl-C is the parent's affair; the pipe's end tells the child to go
             )
@@ -223,17 +225,27 @@ class _Worker:
         words = self._last_words()
         return WorkerError(
             f"The process that runs the model {how}{f' after saying: {words}' if words else ''}.{memory} "
-            "What was written is kept; the next question starts a new one."
+            "The next question starts a new one."
         )
 
     def _last_words(self) -> str:
+        if self._said is None:
+            return ""
         try:
             size = os.fstat(self._said.fileno()).st_size
             tail = os.pread(self._said.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES)).decode("utf-8", "replace")
         except OSError:
             return ""
         lines = [line.strip() for line in tail.splitlines() if line.strip()]
-        return "".join(sign if sign.isprintable() else "?" for sign in lines[-1])[:300].rstrip(".") if lines else ""
+        return strip_controls(lines[-1], lines=False, mark="?")[:300].rstrip(".") if lines else ""
+
+
+def _scratch_file() -> BinaryIO | None:
+    """Where the child's last words go. None where no temporary file can be made: they are lost then, nothing else."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return None
 
 
 def _import_path() -> list[str]:

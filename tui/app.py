@@ -17,20 +17,20 @@ from textual.screen import Screen
 from textual.timer import Timer
 
 from models.errors import KangaeError
+from runtime.commands.keep import KeptConversation
 from runtime.plain_text import one_line
-from runtime.reply import Reply
 from runtime.request import Budget, Request, Sampling
 from runtime.request import Message as Said
 from runtime.responder import Control, Responder
-from tui.budget_steps import STEPS, budget_name, next_budget
+from tui.budget_steps import budget_name, budget_steps, next_budget
 from tui.conversation import Conversation
+from tui.fault import fault
 from tui.help_screen import HelpScreen
 from tui.key_line import KeyLine
 from tui.model_slot import ModelSlot, Opener
 from tui.note import Note
 from tui.preferences import Preferences
 from tui.question_box import QuestionBox
-from tui.session_log import SessionLog
 from tui.status_line import BudgetLabel, StatusLine
 from tui.theme import KANGAE_THEME
 from tui.turn import Turn
@@ -38,11 +38,13 @@ from tui.turn_feed import TurnFeed
 from tui.welcome import Example
 
 _FLUSH_S = 0.1  # new text is laid out ten times a second: each layout costs, and nobody reads faster
+_STOPPING_S = 2.0  # a stopped turn gives its reply within a decode step; what takes longer is kept as it was shown
 
 
 @dataclass(frozen=True)
 class ChatOptions:
-    """What holds for every turn. `budget` in thinking tokens, None: unlimited; the key F2 changes it.
+    """What holds for every turn. `budget` in thinking tokens, None: unlimited; the key F2 changes it. `deadline`: in
+    seconds, for the whole reply.
 
     `sampling` says how the open model draws, with (True) or without a thought; None: the model's own defaults.
     """
@@ -56,7 +58,8 @@ class ChatOptions:
 
 
 class KangaeApp(App[None]):
-    """`opener` opens the model (in a thread); `log` keeps the replies; `preferences` is the file of view settings."""
+    """`opener` opens the model (in a thread); `log` begins a conversation that is kept; `preferences` is the file of
+    view settings."""
 
     CSS_PATH = Path(__file__).with_name("kangae.tcss")
     TITLE = "Kangae"
@@ -70,8 +73,8 @@ class KangaeApp(App[None]):
         Binding("ctrl+b", "next_budget", "Budget", show=False, priority=True),
         Binding("ctrl+t", "toggle_thought", "Thought", priority=True),
         Binding("ctrl+n", "new_conversation", "New", priority=True),
-        Binding("ctrl+y", "copy_answer", "Copy", priority=True),
         Binding("ctrl+q", "quit", "Quit", priority=True),
+        Binding("ctrl+y", "copy_answer", "Copy", priority=True),
     ]
 
     class TurnNews(Message):
@@ -86,7 +89,7 @@ class KangaeApp(App[None]):
         options: ChatOptions | None = None,
         *,
         model_name: str = "",
-        log: SessionLog | None = None,
+        log: Callable[[], KeptConversation] | None = None,
         preferences: Path | None = None,
     ) -> None:
         super().__init__()
@@ -94,11 +97,12 @@ class KangaeApp(App[None]):
         self.budget = self.options.budget
         self._slot = ModelSlot(opener, lambda: self._tell(self.ModelNews()))
         self._model_name = model_name
-        self._session_log = log
+        self._begin_log = log
+        self._kept = log() if log is not None else None
+        self._keeping: set[asyncio.Task[None]] = set()
         self._preferences_file = preferences
         self._preferences = Preferences.load(preferences)
         self._history: list[Said] = []
-        self._replies: list[Reply] = []
         self._feed: TurnFeed | None = None
         self._turn: Turn | None = None
         self._ticker: Timer | None = None
@@ -115,13 +119,16 @@ class KangaeApp(App[None]):
         self.register_theme(KANGAE_THEME)
         self.theme = KANGAE_THEME.name
         self._ticker = self.set_interval(_FLUSH_S, self._draw, pause=True)
-        self.query_one(StatusLine).show_budget(self.budget)
+        self.set_budget(self.budget)
         self.query_one(QuestionBox).focus()
         self._slot.open()
 
     async def on_unmount(self) -> None:
         if self._feed is not None:
             self._feed.control.cancel()
+            self._keep_reply(self._feed)
+        if self._keeping:
+            await asyncio.wait(self._keeping)
         await asyncio.to_thread(self._slot.close)
 
     @property
@@ -155,7 +162,14 @@ class KangaeApp(App[None]):
             return Request(tuple(messages), budget, sampling, id=secrets.token_hex(8))
 
         feed = TurnFeed(self._slot.wait, make_request, Control(), lambda: self._tell(self.TurnNews()))
-        turn = Turn(question, self.budget, folded=self._preferences.folded, started=feed.started)
+        turn = Turn(
+            question,
+            self.budget,
+            folded=self._preferences.folded,
+            started=feed.started,
+            deadline=options.deadline,
+            continued=bool(self._history),
+        )
         self._feed, self._turn = feed, turn
         await self.query_one(Conversation).add(turn)
         turn.thought.wait("reading" if self.ready else "waiting for the model")
@@ -189,17 +203,18 @@ class KangaeApp(App[None]):
             if feed is None or turn is None:
                 return
             await turn.apply(feed.take())
-            turn.tick(monotonic())
+            turn.tick(monotonic(), feed.asked)
             self.query_one(StatusLine).show_speed(turn.tokens_per_second)
             if turn.over:
-                self._end_turn(turn)
+                self._end_turn(feed, turn)
 
-    def _end_turn(self, turn: Turn) -> None:
+    def _end_turn(self, feed: TurnFeed, turn: Turn) -> None:
         self._feed = None
         if self._ticker is not None:
             self._ticker.pause()
         self.refresh_bindings()
-        reply = turn.reply
+        self._keep_reply(feed)
+        reply = feed.last_reply()
         if reply is None:
             return
         usage, responder = reply.usage, self._slot.responder
@@ -207,14 +222,17 @@ class KangaeApp(App[None]):
         self.query_one(StatusLine).show_context(used, responder.context if responder is not None else 0)
         if reply.answer.strip():
             self._history += [Said("user", turn.question), Said("assistant", reply.answer)]
-        first = not self._replies
-        self._replies.append(reply)
-        if self._session_log is not None:
-            self.run_worker(self._keep(self._session_log, reply, first), group="log")
 
-    async def _keep(self, log: SessionLog, reply: Reply, first: bool) -> None:
-        error = await asyncio.to_thread(log.add, reply, first=first)
-        if error is not None and not self._told_no_log:
+    def _keep_reply(self, feed: TurnFeed) -> None:
+        """Keep what came of a turn in this conversation. A task of its own, not Textual's, which quitting would end."""
+        if self._kept is not None:
+            task = asyncio.create_task(self._keep(feed, self._kept))
+            self._keeping.add(task)
+            task.add_done_callback(self._keeping.discard)
+
+    async def _keep(self, feed: TurnFeed, conversation: KeptConversation) -> None:
+        error = await asyncio.to_thread(_store, feed, conversation)
+        if error is not None and not self._told_no_log and self.is_running:
             self._told_no_log = True
             self.notify(error.detail, title="The conversation is not kept", severity="warning", markup=False)
 
@@ -249,12 +267,16 @@ class KangaeApp(App[None]):
 
     def action_next_budget(self) -> None:
         """Go to the next budget."""
-        self.set_budget(next_budget(self.budget))
+        self.set_budget(next_budget(self.budget, self._budget_steps()))
+
+    def _budget_steps(self) -> tuple[int | None, ...]:
+        responder = self._slot.responder
+        return budget_steps(responder.context if responder is not None else 0, self.options.budget)
 
     def set_budget(self, tokens: int | None) -> None:
         """Thinking tokens from the next question on."""
         self.budget = tokens
-        self.query_one(StatusLine).show_budget(tokens)
+        self.query_one(StatusLine).show_budget(tokens, self.options.deadline)
 
     def on_budget_label_clicked(self, event: BudgetLabel.Clicked) -> None:
         event.stop()
@@ -271,11 +293,14 @@ class KangaeApp(App[None]):
         self._preferences.save(self._preferences_file)
 
     async def action_new_conversation(self) -> None:
-        """Forget what was said; a turn under way is stopped."""
+        """Forget what was said; a turn under way is stopped, and kept in the conversation that it belongs to."""
         self.action_stop()
         async with self._drawing:
+            if self._feed is not None:
+                self._keep_reply(self._feed)
             self._feed = self._turn = None
-            self._history, self._replies = [], []
+            self._history = []
+            self._kept = self._begin_log() if self._begin_log is not None else None
             if self._ticker is not None:
                 self._ticker.pause()
             await self.query_one(Conversation).reset()
@@ -312,7 +337,7 @@ class KangaeApp(App[None]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: Textual's own commands and the budgets."""
         yield from super().get_system_commands(screen)
-        for step in STEPS:
+        for step in self._budget_steps():
             name = budget_name(step)
             yield SystemCommand(
                 f"Budget {name}", "Thinking tokens from the next question on", lambda s=step: self.set_budget(s)
@@ -321,3 +346,16 @@ class KangaeApp(App[None]):
     def _tell(self, message: Message) -> None:
         if self.is_running:
             self.post_message(message)
+
+
+def _store(feed: TurnFeed, conversation: KeptConversation) -> KangaeError | None:
+    """Store what came of a turn, in a thread; returns why it cannot be."""
+    try:
+        reply = feed.last_reply(_STOPPING_S)
+        if reply is not None:
+            conversation.add([reply])
+    except KangaeError as error:
+        return error
+    except Exception as error:
+        return fault(error, "The conversation goes on.")
+    return None

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-STEPS: tuple[int | None, ...] = (0, 16, 32, 64, 128, None)
+from collections.abc import Sequence
+
+_LARGE_CONTEXT = 8192
+_SHORTEST, _SHORTEST_IN_LARGE = 16, 256
+
+
+def budget_steps(context: int, own: int | None = None) -> tuple[int | None, ...]:
+    """Off, powers of two up to half the context, unlimited; and `own`, what the user began with, in its place.
+
+    A context of 0 is one that is not known yet: then there are no steps between.
+    """
+    steps = {0} if own is None else {0, own}
+    step = _SHORTEST_IN_LARGE if context >= _LARGE_CONTEXT else _SHORTEST
+    while step <= context // 2:
+        steps.add(step)
+        step *= 2
+    return (*sorted(steps), None)
 
 
 def budget_name(tokens: int | None) -> str:
@@ -12,8 +28,8 @@ def budget_name(tokens: int | None) -> str:
     return str(tokens) if tokens else "off"
 
 
-def next_budget(tokens: int | None) -> int | None:
+def next_budget(tokens: int | None, steps: Sequence[int | None]) -> int | None:
     """The step after `tokens`, around; for a number between two steps, the next larger one."""
     if tokens is None:
-        return STEPS[0]
-    return next((step for step in STEPS if step is None or step > tokens), None)
+        return steps[0]
+    return next((step for step in steps if step is None or step > tokens), None)

@@ -14,11 +14,13 @@ from runtime.commands.options import (
     add_budget_options,
     add_model_options,
     add_sampling_options,
+    choose_minimum,
     chosen,
     make_sampling,
 )
 
 if TYPE_CHECKING:
+    from runtime.commands.keep import KeptConversation
     from runtime.responder import Responder
     from runtime.settings import Settings
     from tui.app import ChatOptions
@@ -51,7 +53,6 @@ def run_chat(arguments: argparse.Namespace) -> int:
     from models.locations import state_folder
     from runtime.settings import load_settings
     from tui.app import KangaeApp
-    from tui.session_log import SessionLog
 
     settings = load_settings()
     options = chat_options(arguments, settings)
@@ -59,7 +60,7 @@ def run_chat(arguments: argparse.Namespace) -> int:
         make_opener(arguments, settings),
         options,
         model_name=chosen(arguments, settings, "model"),
-        log=SessionLog(system=options.system) if settings.store else None,
+        log=make_log(options, settings),
         preferences=state_folder() / "tui.json",
     )
     app.run()
@@ -72,12 +73,21 @@ def chat_options(arguments: argparse.Namespace, settings: Settings) -> ChatOptio
 
     return ChatOptions(
         budget=chosen(arguments, settings, "budget"),
-        minimum=chosen(arguments, settings, "min_thinking"),
+        minimum=choose_minimum(arguments, settings),
         deadline=chosen(arguments, settings, "deadline"),
         max_answer=chosen(arguments, settings, "max_answer"),
         system=chosen(arguments, settings, "system"),
         sampling=lambda responder, thinking: make_sampling(arguments, settings, responder, thinking=thinking),
     )
+
+
+def make_log(options: ChatOptions, settings: Settings) -> Callable[[], KeptConversation] | None:
+    """Begins conversations in the store; None where nothing is to be kept."""
+    from runtime.commands.keep import KeptConversation
+
+    if not settings.store:
+        return None
+    return functools.partial(KeptConversation, system=options.system, thinking_days=settings.thinking_days, linked=True)
 
 
 def make_opener(arguments: argparse.Namespace, settings: Settings) -> Callable[[Callable[[float], None]], Responder]:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 KEYS: tuple[tuple[str, str], ...] = (
     ("Enter", "send the question"),
-    ("Ctrl+J", "new line (also Shift+Enter, where the terminal tells it apart)"),
+    ("Ctrl+J", "new line (in some terminals also Shift+Enter)"),
     ("Up, Down", "earlier questions"),
     ("PgUp, PgDn", "scroll the conversation"),
-    ("F2, Ctrl+B", "thinking budget: off, 16 … 128 tokens, unlimited"),
+    ("F2, Ctrl+B", "the next thinking budget, from off to unlimited"),
     ("F3, Ctrl+O", "answer now: end the thought and answer"),
     ("Esc", "stop; what was written is kept"),
     ("Ctrl+T", "show or fold the thought, now and from here on"),
-    ("Ctrl+Y", "copy the last answer"),
     ("Ctrl+N", "new conversation"),
-    ("Ctrl+P", "all commands, colour themes"),
     ("Ctrl+Q", "quit"),
+    ("Ctrl+Y", "copy the last answer"),
+    ("Ctrl+P", "all commands, colour themes"),
 )
 
 
@@ -32,9 +32,10 @@ class HelpScreen(ModalScreen[None]):
     ]
 
     def compose(self) -> ComposeResult:
-        width = max(len(key) for key, _ in KEYS)
-        lines = "\n".join(f"{key.ljust(width)}  {words}" for key, words in KEYS)
-        page = VerticalScroll(Static(lines, markup=False), id="help")
+        rows = (
+            Horizontal(Static(key, classes="key", markup=False), Static(words, markup=False)) for key, words in KEYS
+        )
+        page = VerticalScroll(*rows, id="help")
         page.border_title = "Keys"
         page.border_subtitle = "Esc closes"
         yield page

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from models.errors import InternalError, InterruptedByUser, KangaeError
+from models.errors import InterruptedByUser, KangaeError
 from runtime.responder import Control, Responder
+from tui.fault import fault
 
 Opener = Callable[[Callable[[float], None]], Responder]
 
@@ -64,7 +65,7 @@ class ModelSlot:
         except KangaeError as failure:
             error = failure
         except Exception as failure:
-            error = InternalError(f"{type(failure).__name__}: {failure}. `kangae doctor` checks the installation.")
+            error = fault(failure, "`kangae doctor` checks the installation.")
         with self._changed:
             self._opening = False
             self.error = error

@@ -8,28 +8,26 @@ from textual.widgets import Static
 from models.errors import KangaeError
 from runtime.plain_text import strip_controls
 
-_TOO_LONG = 7  # the exit code of what cannot be met: a conversation that has outgrown the context
+_TOO_LONG = 7  # the exit code of what cannot be met: a conversation that has outgrown the context or the deadline
 
 
 class Note(Static):
     """Plain text, never markup."""
 
-    def __init__(self, text: str = "") -> None:
+    def __init__(self, text: str = "", *, error: bool = False) -> None:
         super().__init__(markup=False)
-        self._text = text
+        self._text = strip_controls(text)
+        self.set_class(error, "-error")
 
     @classmethod
-    def of_error(cls, error: KangaeError) -> Note:
-        """What failed and what to do."""
-        note = cls(error_sentence(error))
-        note.add_class("-error")
-        return note
+    def of_error(cls, error: KangaeError, *, kept: bool = False, continued: bool = False) -> Note:
+        """What failed and what to do. `kept`: something was written before; `continued`: other questions were."""
+        text = f"{error.title}: {error.detail}"
+        if kept:
+            text += " What was written is kept."
+        if continued and error.exit_code == _TOO_LONG:
+            text += " Ctrl+N begins a new, empty conversation."
+        return cls(text, error=True)
 
     def on_mount(self) -> None:
         self.update(Content(self._text))
-
-
-def error_sentence(error: KangaeError) -> str:
-    """The title and the detail on one line, and the interface's own way out where it has one."""
-    way_out = " Ctrl+N begins a new, empty conversation." if error.exit_code == _TOO_LONG else ""
-    return strip_controls(f"{error.title}: {error.detail}{way_out}")

@@ -36,11 +36,14 @@ class StatusLine(Horizontal):
         yield BudgetLabel(markup=False)
         yield Static(id="facts", markup=False)
 
-    def show_budget(self, tokens: int | None) -> None:
-        """Thinking tokens of the next question; None: unlimited."""
+    def show_budget(self, tokens: int | None, deadline: float | None = None) -> None:
+        """Thinking tokens of the next question, None: unlimited; and within how many seconds its reply is there."""
         name = budget_name(tokens)
         unit = " tokens" if tokens else ""
-        self.query_one(BudgetLabel).update(Content.assemble("budget ", (name + unit, "bold")))
+        label = Content.assemble("budget ", (name + unit, "bold"))
+        if deadline is not None:
+            label = Content.assemble(label, " · ", (f"≤ {deadline:g} s", "bold"))
+        self.query_one(BudgetLabel).update(label)
 
     def show_model(self, words: str) -> None:
         """The model's name and quantization, or how its loading goes."""

@@ -15,7 +15,7 @@ from tui.live_text import LiveText
 
 _GLANCE_LINES = 16
 _FORCED = "dim italic"
-_NARROW = 50  # cells: below this the line goes without its bar
+_NARROW = 50  # cells: below this the line goes without its bar, and tells one time alone
 
 
 class ThoughtTitle(Static):
@@ -41,6 +41,7 @@ class ThoughtPane(Vertical):
         self.tokens = 0
         self._budget = budget
         self._seconds = 0.0
+        self._left: float | None = None
         self._doing = "waiting"
         self._ended: str | None = None
         self._body: LiveText | None = None
@@ -73,10 +74,13 @@ class ThoughtPane(Vertical):
                 self._body.append(part)
         self._show_title()
 
-    def tick(self, seconds: float) -> None:
-        """Time goes on."""
+    def tick(self, seconds: float, left: float | None = None) -> None:
+        """Time goes on: `seconds` since the first token; `left` until the deadline, where there is one that runs."""
         if self.thinking:
-            self._seconds = seconds
+            self._seconds, self._left = seconds, left
+            self._show_title()
+        elif self.waiting and left is not None:
+            self._left = left
             self._show_title()
 
     def end(self, words: str, seconds: float, tokens: int) -> None:
@@ -123,8 +127,9 @@ class ThoughtPane(Vertical):
 
     def title(self) -> Content:
         """The line as it stands now."""
+        left = "" if self._left is None else f"{self._left:.1f} s left"
         if self._doing:
-            return Content(f"· {self._doing}")
+            return Content(f"· {self._doing}" + (f" · {left}" if left else ""))
         if self._ended is not None and not self.tokens:
             return Content(f"· {self._ended}")
         mark = "▶" if self.folded else "▼"
@@ -132,8 +137,10 @@ class ThoughtPane(Vertical):
             spent = f"{self.tokens} token{'' if self.tokens == 1 else 's'}"
             return Content(f"{mark} thought {self._seconds:.1f} s · {spent} · {self._ended}")
         spent = f"{self.tokens} tokens" if self._budget is None else f"{self.tokens}/{budget_name(self._budget)} tokens"
-        line = Content.assemble((f"{mark} thinking", "bold"), f" {self._seconds:.1f} s · {spent}")
-        if self._budget and self.size.width >= _NARROW:
+        wide = self.size.width >= _NARROW
+        times = f"{self._seconds:.1f} s, {left}" if left and wide else left or f"{self._seconds:.1f} s"
+        line = Content.assemble((f"{mark} thinking", "bold"), f" {times} · {spent}")
+        if self._budget and wide:
             line = Content.assemble(line, "  ", budget_bar(self.tokens, self._budget))
         return line
 

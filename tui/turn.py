@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from models.errors import InterruptedByUser, KangaeError
-from runtime.events import AnswerDelta, Closed, Done, Event, Progress, ThinkingDelta, joined
+from runtime.events import AnswerDelta, Closed, Done, Event, Failed, Progress, ThinkingDelta, joined
 from runtime.plain_text import strip_controls
 from runtime.reply import Reply
 from tui.answer_pane import AnswerPane
@@ -22,9 +22,21 @@ News = tuple[float, Event | KangaeError]
 
 
 class Turn(Vertical):
-    """One question and what came of it. While it goes on, `reply` and `error` are None; then one of them is set."""
+    """One question and what came of it. While it goes on, `reply` and `error` are None; then one of them is set.
 
-    def __init__(self, question: str, budget: int | None, *, folded: bool | None, started: float) -> None:
+    `deadline`: seconds for the whole reply; `continued`: whether questions and answers of before went with it.
+    """
+
+    def __init__(
+        self,
+        question: str,
+        budget: int | None,
+        *,
+        folded: bool | None,
+        started: float,
+        deadline: float | None = None,
+        continued: bool = False,
+    ) -> None:
         super().__init__()
         self.question = question
         self.reply: Reply | None = None
@@ -33,6 +45,8 @@ class Turn(Vertical):
         self.thought = ThoughtPane(budget, folded=folded is True)
         self.answer = AnswerPane()
         self._keep_open = folded is False
+        self._deadline = deadline
+        self._continued = continued
         self._started = started
         self._first_token: float | None = None
         self._thinking_tokens = 0
@@ -48,9 +62,13 @@ class Turn(Vertical):
         """Whether no more comes."""
         return self.reply is not None or self.error is not None
 
-    def tick(self, now: float) -> None:
-        """Let the thought's clock go on; `now` in monotonic seconds."""
-        self.thought.tick(now - self._start_of_thought())
+    def tick(self, now: float, asked: float | None = None) -> None:
+        """Let the thought's clocks go on. In monotonic seconds: `now`, and when the model was `asked`, from which the
+        deadline counts (None: it is not open yet)."""
+        left = None
+        if self._deadline is not None and asked is not None:
+            left = max(0.0, asked + self._deadline - now)
+        self.thought.tick(now - self._start_of_thought(), left)
 
     async def apply(self, news: Iterable[News]) -> None:
         """Show what happened, in order."""
@@ -71,32 +89,34 @@ class Turn(Vertical):
                     self.thought.wait(f"reading {event.done}/{event.total} tokens")
             elif isinstance(event, Done):
                 await self._finish(event.reply, when)
+            elif isinstance(event, Failed):
+                await self._fail(event.error, when)
             elif isinstance(event, KangaeError):
                 await self._fail(event, when)
 
     async def _finish(self, reply: Reply, when: float) -> None:
         cancelled = reply.finish == "cancelled"
         if self.thought.waiting or self.thought.thinking:
-            words = "stopped" if cancelled else close_words(reply.close)
+            words = _BROKEN_OFF.get(reply.finish) or close_words(reply.close)
             self._end_thought(words, when, self._thinking_tokens, fold=not cancelled)
         await self.answer.end()
         self.reply = reply
         if reply.timings.decode_tps:
             self.tokens_per_second = reply.timings.decode_tps
-        sentences = [_FINISH[reply.finish]] if reply.finish in _FINISH else []
-        sentences += [f"Flagged: {strip_controls(flag)}" for flag in reply.flags]
+        sentences = end_sentences(reply)
         if sentences:
-            await self.mount(Note(" ".join(sentences)))
+            await self.mount(Note(" ".join(sentences), error=reply.finish == "error"))
 
     async def _fail(self, error: KangaeError, when: float) -> None:
         if self.thought.waiting or self.thought.thinking:
-            words = "stopped" if isinstance(error, InterruptedByUser) else "ended by an error"
+            words = _BROKEN_OFF["cancelled" if isinstance(error, InterruptedByUser) else "error"]
             self._end_thought(words, when, self._thinking_tokens, fold=False)
         await self.answer.end()
         self.error = error
         if isinstance(error, InterruptedByUser):
             return
-        await self.mount(Note.of_error(error))
+        kept = bool(self.thought.text.strip() or self.answer.text.strip())
+        await self.mount(Note.of_error(error, kept=kept, continued=self._continued))
 
     def _end_thought(self, words: str, when: float, tokens: int, *, fold: bool = True) -> None:
         self.thought.end(words, when - self._start_of_thought(), tokens)
@@ -114,11 +134,22 @@ class Turn(Vertical):
             self.tokens_per_second = (thinking + answer - 1) / (when - self._first_token)
 
 
-_FINISH = {
-    "cancelled": "Stopped; what was written is kept.",
-    "length": "The answer was cut: its longest length, or the end of the context, is reached.",
-    "error": "The reply ended early by an error.",
-}
+_BROKEN_OFF = {"cancelled": "stopped", "error": "ended by an error"}
+
+
+def end_sentences(reply: Reply) -> list[str]:
+    """How a reply ended, where it is not simply there, and what is to be said of it."""
+    late = [flag for flag in reply.flags if flag.startswith("deadline:")]
+    if reply.finish == "error":
+        return [*reply.flags] or ["The reply ended early by an error; asking again may help."]
+    sentences = []
+    if reply.finish == "cancelled":
+        sentences.append("Stopped; what was written is kept.")
+    elif reply.finish == "length" and late:
+        sentences.append("The answer was cut: the time was up. A longer --deadline leaves more of it.")
+    elif reply.finish == "length":
+        sentences.append("The answer was cut: its longest length, or the end of the context, is reached.")
+    return sentences + [f"Flagged: {flag}" for flag in reply.flags if flag not in late]
 
 
 def _merged(news: Iterable[News]) -> Iterator[News]:

@@ -6,10 +6,13 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
-from models.errors import InternalError, KangaeError
-from runtime.events import Done, Event
+from models.errors import InterruptedByUser, KangaeError
+from runtime.events import Done, Event, Failed
+from runtime.reply import Reply
 from runtime.request import Request
 from runtime.responder import Control, Responder
+from tui.fault import fault
+from tui.reply_so_far import ReplySoFar
 
 
 class TurnFeed:
@@ -27,11 +30,17 @@ class TurnFeed:
     ) -> None:
         self.control = control
         self.started = monotonic()
+        self.asked: float | None = None
+        """When the open model was asked: a deadline counts from then. None while the model is waited for."""
         self._responder = responder
         self._make_request = make_request
         self._on_news = on_news
         self._lock = threading.Lock()
         self._events: list[tuple[float, Event | KangaeError]] = []
+        self._so_far: ReplySoFar | None = None
+        self._reply: Reply | None = None
+        self._error: KangaeError | None = None
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="turn", daemon=True)
 
     def start(self) -> None:
@@ -44,21 +53,49 @@ class TurnFeed:
             events, self._events = self._events, []
         return events
 
+    def last_reply(self, seconds: float = 0.0) -> Reply | None:
+        """The reply, waited for at most so long. Where the turn failed or gives none in time: as much as was produced,
+        None if that is nothing."""
+        self._over.wait(seconds)
+        with self._lock:
+            if self._reply is None and self._so_far is not None:
+                error = self._error
+                stopped = error is None or isinstance(error, InterruptedByUser)
+                flags = () if error is None or stopped else (f"{error.title}: {error.detail}",)
+                passed = monotonic() - (self.asked or self.started)
+                return self._so_far.reply("cancelled" if stopped else "error", passed, flags)
+            return self._reply
+
     def _run(self) -> None:
         seen: set[type[object]] = set()
         try:
             responder = self._responder(self.control)
-            for event in responder.respond(self._make_request(responder), self.control):
+            request = self._make_request(responder)
+            self._so_far = ReplySoFar(request, responder)
+            self.asked = monotonic()
+            for event in responder.respond(request, self.control):
+                if isinstance(event, Failed):
+                    raise event.error
                 self._put(event)
                 if type(event) not in seen or isinstance(event, Done):
                     seen.add(type(event))
                     self._on_news()
+            if self._reply is None:
+                raise RuntimeError("the model ended without a reply")
         except KangaeError as error:
             self._put(error)
         except Exception as error:
-            self._put(InternalError(f"{type(error).__name__}: {error}. Asking again may help."))
+            self._put(fault(error, "Asking again may help."))
         self._on_news()
 
     def _put(self, event: Event | KangaeError) -> None:
         with self._lock:
+            if isinstance(event, KangaeError):
+                self._error = event
+            elif isinstance(event, Done):
+                self._reply = event.reply
+            elif self._so_far is not None:
+                self._so_far.see(event)
+            if isinstance(event, KangaeError | Done):
+                self._over.set()
             self._events.append((monotonic(), event))

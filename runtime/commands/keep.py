@@ -3,10 +3,63 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Iterable
+from pathlib import Path
 
 from models.errors import KangaeError
 from runtime.reply import Reply
 from runtime.settings import Settings
+
+_TITLE = 80
+
+
+class KeptConversation:
+    """A conversation in the store; it begins with the first reply that is kept.
+
+    Without a title or a model it takes those of that reply. `linked`: each reply follows the one before; else each
+    stands alone. `thinking_days`: thoughts of all conversations that are older are forgotten on the way; 0: none are.
+    Blocks on the disk; any thread may add.
+    """
+
+    def __init__(
+        self,
+        *,
+        title: str = "",
+        system: str = "",
+        model: str = "",
+        thinking_days: int = 0,
+        linked: bool = False,
+        path: Path | None = None,
+    ) -> None:
+        self.thinking_days = thinking_days
+        self._title, self._system, self._model = title, system, model
+        self._linked = linked
+        self._path = path
+        self._identity: str | None = None
+        self._last: int | None = None
+        self._adding = threading.Lock()
+
+    def add(self, replies: Iterable[Reply]) -> None:
+        """Keep these replies, but those that were stopped before anything was produced; they may be none. Raises
+        KangaeError where the store cannot be written."""
+        replies = [reply for reply in replies if reply.thinking or reply.answer or reply.finish != "cancelled"]
+        if not replies:
+            return
+        from runtime.plain_text import shorten
+        from runtime.store import Store
+
+        with self._adding, Store.open(self._path) as store:
+            if self.thinking_days:
+                store.forget_thoughts(self.thinking_days)
+            if self._identity is None:
+                title = shorten(self._title or replies[0].question, _TITLE)
+                model = self._model or replies[0].model.name
+                self._identity = store.new_conversation(title, system=self._system, model=model)
+            for reply in replies:
+                number = store.add_reply(self._identity, reply, parent=self._last)
+                if self._linked:
+                    self._last = number
 
 
 class Keeper:
@@ -14,24 +67,14 @@ class Keeper:
 
     def __init__(self, settings: Settings, *, wanted: bool, title: str, system: str, model: str) -> None:
         self._wanted = wanted and settings.store
-        self._thinking_days = settings.thinking_days
-        self._title, self._system, self._model = title, system, model
+        self._kept = KeptConversation(title=title, system=system, model=model, thinking_days=settings.thinking_days)
 
     def keep(self, replies: list[Reply]) -> None:
         """Keep these replies, but those in which nothing was produced; they may be none."""
-        replies = [reply for reply in replies if reply.thinking or reply.answer or reply.finish != "cancelled"]
-        if not self._wanted or not replies:
+        if not self._wanted:
             return
-        from runtime.plain_text import shorten
-        from runtime.store import Store
-
         try:
-            with Store.open() as store:
-                if self._thinking_days:
-                    store.forget_thoughts(self._thinking_days)
-                conversation = store.new_conversation(shorten(self._title, 80), system=self._system, model=self._model)
-                for reply in replies:
-                    store.add_reply(conversation, reply)
+            self._kept.add(replies)
         except KangaeError as error:
             self._wanted = False
             try:

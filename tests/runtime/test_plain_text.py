@@ -7,6 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.cli import printable
 from models.columns import table
 from runtime.plain_text import as_utf8, json_line, one_line, shorten, strip_controls
 
@@ -21,6 +22,9 @@ ESCAPES = (
     "\x7f",
     "\x00",
     "\x85",
+    "\u202e",
+    "\u2066",
+    "\ud800",
 )
 
 
@@ -30,6 +34,20 @@ def test_controls_are_taken_out_and_lines_and_tabs_stay() -> None:
     assert strip_controls("考え é 😀") == "考え é 😀"
 
 
+def test_nothing_turns_the_order_of_signs_and_marks_of_right_to_left_text_stay() -> None:
+    turning = [chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))]
+    assert [sign for sign in turning if strip_controls(f"a{sign}b") != "ab"] == []
+    for text in ("\u200eabc\u200f", "\u061cسلام", "می\u200cخواهم", "👨\u200d👩"):
+        assert strip_controls(text) == text
+        assert printable(text) == text
+    assert strip_controls("rm\u202efdp.exe") == "rmfdp.exe"
+
+
+def test_names_out_of_files_show_where_something_was() -> None:
+    assert printable("a\x1b\u202eb\nc\td\u2028e\udcff") == "a??b?c?d?e?"
+    assert printable("a\x1bb\nc\td", lines=True) == "a?b\nc\td"
+
+
 @given(st.lists(st.sampled_from([*ESCAPES, "x", "考", "\n"])), st.integers(0, 40))
 def test_an_escape_split_over_two_pieces_loses_its_power_all_the_same(parts: list[str], cut: int) -> None:
     text = "".join(parts)
@@ -37,11 +55,11 @@ def test_an_escape_split_over_two_pieces_loses_its_power_all_the_same(parts: lis
     assert all(sign in "\n\t" or sign.isprintable() for sign in strip_controls(text))
 
 
-@given(st.text(st.characters()) | st.text(st.sampled_from("\x1b\x85\u2028\u2029\x7f\ud800a\n")))
+@given(st.text(st.characters()) | st.text(st.sampled_from("\x1b\x85\u2028\u2029\u202e\u2069\x7f\ud800a\n")))
 def test_json_lines_are_one_line_of_harmless_signs_and_say_the_same(text: str) -> None:
     line = json_line({"t": text})
     assert len(line.splitlines()) == 1
-    assert not any(ord(sign) < 0x20 or 0x7F <= ord(sign) < 0xA0 for sign in line)
+    assert strip_controls(line, lines=False) == line
     line.encode("utf-8")
     assert json.loads(line) == {"t": text}
 

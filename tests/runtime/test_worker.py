@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +120,18 @@ def test_a_crash_is_a_sentence_and_the_next_question_starts_a_new_worker(worker:
     assert "GGML_ASSERT failed: the shape is wrong" in failure.value.detail
     assert done(list(worker.respond(asked("again")))).reply.answer == "The sum is **42**."
     assert pid_of(worker) != first
+
+
+def test_without_a_place_for_temporary_files_only_the_last_words_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    responder = WorkerResponder(open=open_scripted, model="scripted")
+    assert done(list(responder.respond(asked("12 + 30?")))).reply.answer == "The sum is **42**."
+    with pytest.raises(WorkerError, match=r"ended by the signal SIGABRT\. The next question starts a new one\."):
+        list(responder.respond(asked("die")))
+    responder.close()
 
 
 def test_a_worker_that_was_killed_while_idle_is_replaced(worker: WorkerResponder) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from textual.pilot import Pilot
 
-from runtime.responder import Responder
+from runtime.commands.keep import KeptConversation
+from runtime.events import AnswerDelta, Closed, Done, Event, ThinkingDelta
+from runtime.request import Request
+from runtime.responder import Control, Responder
+from runtime.store import Store
 from tests.fakes.scripted_responder import Script, ScriptedResponder
 from tui.app import ChatOptions, KangaeApp
 from tui.conversation import Conversation
 from tui.question_box import QuestionBox
-from tui.session_log import SessionLog
 from tui.turn import Turn
 
 SMALL, LARGE, NARROW = (80, 24), (120, 40), (44, 20)
@@ -30,13 +35,56 @@ class FrozenApp(KangaeApp):
 def make_app(
     *scripts: Script,
     budget: int | None = None,
-    log: SessionLog | None = None,
+    deadline: float | None = None,
+    path: Path | None = None,
     preferences: Path | None = None,
     responder: Responder | None = None,
 ) -> FrozenApp:
-    """An interface whose model is open at once and says what the scripts say."""
+    """An interface whose model is open at once and says what the scripts say; `path` is the store that keeps it."""
     answering = responder or ScriptedResponder(scripts or (Script(),))
-    return FrozenApp(lambda _: answering, ChatOptions(budget=budget), log=log, preferences=preferences)
+    log = partial(KeptConversation, linked=True, path=path) if path is not None else None
+    return FrozenApp(lambda _: answering, ChatOptions(budget, deadline=deadline), log=log, preferences=preferences)
+
+
+class BreakingResponder(ScriptedResponder):
+    """Calls `breaks` instead of going on after so many pieces of its first reply; what that returns is an event more.
+    The next question is answered."""
+
+    def __init__(self, pieces: int, breaks: Callable[[], Event | None]) -> None:
+        super().__init__()
+        self._pieces, self._breaks = pieces, breaks
+        self._broken = False
+
+    def respond(self, request: Request, control: Control | None = None) -> Iterator[Event]:
+        said = 0
+        for event in super().respond(request, control):
+            if said == self._pieces and not self._broken:
+                self._broken = True
+                more = self._breaks()
+                if more is not None:
+                    yield more
+                return
+            yield event
+            said += isinstance(event, ThinkingDelta | AnswerDelta)
+
+
+class LateResponder(ScriptedResponder):
+    """Its thought and its answer end by the deadline."""
+
+    def respond(self, request: Request, control: Control | None = None) -> Iterator[Event]:
+        for event in super().respond(request, control):
+            if isinstance(event, Closed):
+                event = replace(event, reason="deadline")
+            elif isinstance(event, Done):
+                flags = ("deadline: the answer was cut off",)
+                event = Done(replace(event.reply, close="deadline", finish="length", flags=flags))
+            yield event
+
+
+def stored(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The replies in a store by the titles of their conversations."""
+    with Store.open(path) as store:
+        return {one.title: [reply.record for reply in store.replies(one.id)] for one in store.conversations()}
 
 
 def gate() -> threading.Event:

@@ -6,18 +6,37 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from textual.containers import Horizontal
+from textual.widgets import Static
 
+import tui.app
 import tui.conversation
-from models.errors import CannotMeetError, KangaeError, ModelError
+import tui.turn_feed
+from models.errors import CannotMeetError, InternalError, InterruptedByUser, KangaeError, ModelError
+from runtime.events import Event, Failed
 from runtime.request import Message
 from runtime.responder import Responder
-from runtime.store import Store
+from runtime.worker import WorkerError
 from tests.fakes.scripted_responder import Script, ScriptedResponder
-from tests.tui.helpers import LARGE, NARROW, SMALL, app_of, ask, begin, conversation, gate, make_app, screen_text, until
+from tests.tui.helpers import (
+    LARGE,
+    NARROW,
+    SMALL,
+    BreakingResponder,
+    LateResponder,
+    app_of,
+    ask,
+    begin,
+    conversation,
+    gate,
+    make_app,
+    screen_text,
+    stored,
+    until,
+)
 from tui.app import KangaeApp
 from tui.note import Note
 from tui.question_box import QuestionBox
-from tui.session_log import SessionLog
 from tui.turn import Turn
 from tui.welcome import JAPANESE, Example, Welcome
 
@@ -101,8 +120,9 @@ async def test_a_turn_that_was_stopped_before_its_answer_is_not_carried_on() -> 
 async def test_the_budget_key_goes_around_and_holds_for_the_next_question() -> None:
     responder = ScriptedResponder()
     async with make_app(responder=responder).run_test(size=SMALL) as pilot:
+        await until(pilot, lambda: app_of(pilot).ready)
         shown = []
-        for _ in range(6):
+        for _ in range(9):
             await pilot.press("f2")
             shown.append(next(line for line in screen_text(pilot).splitlines() if line.startswith(" budget")))
         assert [line.split("  ")[0].strip() for line in shown] == [
@@ -111,6 +131,9 @@ async def test_the_budget_key_goes_around_and_holds_for_the_next_question() -> N
             "budget 32 tokens",
             "budget 64 tokens",
             "budget 128 tokens",
+            "budget 256 tokens",
+            "budget 512 tokens",
+            "budget 1024 tokens",
             "budget unlimited",
         ]
         await pilot.press("ctrl+b")
@@ -259,7 +282,8 @@ async def test_a_missing_model_is_a_sentence_and_the_next_question_tries_again()
 
 async def test_an_error_of_a_turn_is_a_sentence_with_a_way_out() -> None:
     error = CannotMeetError("The prompt has 3000 of the context's 2048 tokens.")
-    async with make_app(Script(error=error), Script()).run_test(size=LARGE) as pilot:
+    async with make_app(Script(), Script(error=error), Script()).run_test(size=LARGE) as pilot:
+        await ask(pilot, "first")
         turn = await ask(pilot, "long")
         text = screen_text(pilot)
         assert turn.error is error
@@ -270,17 +294,156 @@ async def test_an_error_of_a_turn_is_a_sentence_with_a_way_out() -> None:
 
 async def test_replies_are_stored_with_their_thoughts(tmp_path: Path) -> None:
     path = tmp_path / "sessions.sqlite3"
-    async with make_app(log=SessionLog(path)).run_test(size=SMALL) as pilot:
+    async with make_app(path=path).run_test(size=SMALL) as pilot:
         await ask(pilot, "first")
         await ask(pilot, "second")
         await pilot.press("ctrl+n")
         await ask(pilot, "third")
-        await pilot.app.workers.wait_for_complete()
-    with Store.open(path) as store:
-        conversations = {one.title: store.replies(one.id) for one in store.conversations()}
+    conversations = stored(path)
     assert sorted(conversations) == ["first", "third"]
-    assert [reply.record["question"] for reply in conversations["first"]] == ["first", "second"]
-    assert conversations["third"][0].record["thinking"] == "12 + 30 is 42."
+    assert [reply["question"] for reply in conversations["first"]] == ["first", "second"]
+    assert conversations["third"][0]["thinking"] == "12 + 30 is 42."
+
+
+async def test_a_new_conversation_keeps_the_turn_that_it_stops_in_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.sqlite3"
+    async with make_app(Script(gates={3: gate()}), Script(), path=path).run_test(size=SMALL) as pilot:
+        turn = await begin(pilot, "first")
+        await until(pilot, lambda: turn.thought.tokens == 3)
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: bool(pilot.app.query(Welcome)))
+        await ask(pilot, "second")
+    conversations = stored(path)
+    assert {title: [reply["finish"] for reply in replies] for title, replies in conversations.items()} == {
+        "first": ["cancelled"],
+        "second": ["stop"],
+    }
+    assert conversations["first"][0]["thinking"] == "12 + 30"
+
+
+async def test_quitting_keeps_the_turn_under_way(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.sqlite3"
+    async with make_app(Script(gates={8: gate()}), path=path).run_test(size=SMALL) as pilot:
+        turn = await begin(pilot, "first")
+        await until(pilot, lambda: turn.answer.text == "The sum ")
+        await pilot.press("ctrl+q")
+    (reply,) = stored(path)["first"]
+    assert (reply["finish"], reply["answer"].strip(), reply["thinking"]) == ("cancelled", "The sum", "12 + 30 is 42.")
+
+
+async def test_quitting_waits_shortly_for_a_model_that_does_not_stop_and_keeps_what_was_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tui.app, "_STOPPING_S", 0.05)
+    path, hold = tmp_path / "sessions.sqlite3", gate()
+
+    def hear_nothing() -> Event | None:
+        hold.wait(60)
+        raise InterruptedByUser("The test is over.")
+
+    deaf = BreakingResponder(3, hear_nothing)
+    async with make_app(path=path, responder=deaf).run_test(size=SMALL) as pilot:
+        turn = await begin(pilot, "first")
+        await until(pilot, lambda: turn.thought.tokens == 3)
+        await pilot.press("ctrl+q")
+    hold.set()
+    (reply,) = stored(path)["first"]
+    assert (reply["finish"], reply["close"], reply["thinking"]) == ("cancelled", "user", "12 + 30")
+    assert reply["usage"]["thinking_tokens"] == 3
+
+
+def crash() -> Event | None:
+    raise WorkerError("The process that runs the model was ended by the signal SIGABRT.")
+
+
+async def test_what_was_written_before_a_crash_is_kept_and_the_next_question_is_answered(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.sqlite3"
+    async with make_app(path=path, responder=BreakingResponder(8, crash)).run_test(size=LARGE) as pilot:
+        turn = await ask(pilot, "first")
+        text = screen_text(pilot)
+        assert isinstance(turn.error, WorkerError)
+        assert "The engine stopped: The process that runs the model was ended by the signal SIGABRT." in text
+        assert "is kept." in text
+        assert (await ask(pilot, "second")).reply is not None
+    first, second = stored(path)["first"]
+    assert (first["finish"], first["thinking"], first["answer"]) == ("error", "12 + 30 is 42.", "The sum")
+    assert first["flags"] == [f"The engine stopped: {turn.error.detail}"]
+    assert second["answer"] == "The sum is **42**."
+
+
+async def test_a_crash_before_anything_was_written_keeps_nothing_and_says_nothing_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.sqlite3"
+    async with make_app(path=path, responder=BreakingResponder(0, crash)).run_test(size=LARGE) as pilot:
+        await ask(pilot, "first")
+        assert "The engine stopped" in screen_text(pilot) and "is kept" not in screen_text(pilot)
+    assert not path.exists()
+
+
+async def test_a_fault_names_its_report(own_folders: Path) -> None:
+    def fail() -> Event | None:
+        raise ZeroDivisionError("a fault of ours")
+
+    async with make_app(responder=BreakingResponder(2, fail)).run_test(size=LARGE) as pilot:
+        turn = await ask(pilot, "first")
+    (report,) = (own_folders / "state" / "reports").iterdir()
+    assert isinstance(turn.error, InternalError)
+    assert f"ZeroDivisionError: a fault of ours. The report is {report}" in turn.error.detail
+    assert "command: chat" in report.read_text() and "ZeroDivisionError: a fault of ours" in report.read_text()
+
+
+async def test_a_fault_of_opening_names_its_report(own_folders: Path) -> None:
+    def opener(_: Callable[[float], None]) -> Responder:
+        raise ZeroDivisionError("a fault of ours")
+
+    app = KangaeApp(opener)
+    async with app.run_test(size=LARGE) as pilot:
+        await until(pilot, lambda: bool(app.query(Note)))
+        assert "A fault in Kangae: ZeroDivisionError: a fault of ours. The report is" in screen_text(pilot)
+    (report,) = (own_folders / "state" / "reports").iterdir()
+    assert "Traceback" in report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("size", "line"),
+    [(SMALL, "▼ thinking 3.2 s, 6.8 s left · 3/64 tokens"), (NARROW, "▼ thinking 6.8 s left · 3/64 tokens")],
+)
+async def test_a_deadline_stands_beside_the_budget_and_runs_while_it_thinks(
+    size: tuple[int, int], line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tui.app, "monotonic", lambda: 3.2)
+    monkeypatch.setattr(tui.turn_feed, "monotonic", lambda: 0.0)
+    hold = gate()
+    responder = LateResponder([Script(gates={3: hold})])
+    async with make_app(budget=64, deadline=10.0, responder=responder).run_test(size=size) as pilot:
+        assert "budget 64 tokens · ≤ 10 s" in screen_text(pilot)
+        turn = await begin(pilot, "12 + 30?")
+        await until(pilot, lambda: turn.thought.tokens == 3)
+        assert line in screen_text(pilot)
+        assert responder.requests[0].budget.seconds == 10.0
+        hold.set()
+        await until(pilot, lambda: not app_of(pilot).busy)
+        text = screen_text(pilot)
+    assert "6 tokens · time was" in text and "s left" not in text
+    assert "The answer was cut: the time was up." in " ".join(text.split()) and "Flagged" not in text
+
+
+@pytest.mark.parametrize("as_event", [False, True])
+async def test_a_deadline_that_cannot_be_kept_is_a_sentence(as_event: bool) -> None:
+    error = CannotMeetError("A reply within 1 s cannot be kept. Give --deadline 3 or more.")
+
+    def refuse() -> Event | None:
+        if as_event:
+            return Failed(error)  # as `respond_many` tells it
+        raise error
+
+    responder = BreakingResponder(0, refuse)
+    async with make_app(deadline=1.0, responder=responder).run_test(size=LARGE) as pilot:
+        turn = await ask(pilot, "12 + 30?")
+        text = screen_text(pilot)
+        assert turn.error is error
+        assert "Cannot be met: A reply within 1 s cannot be kept. Give --deadline 3 or more." in text
+        assert "Ctrl+N" not in text  # there is nothing to leave out
+        assert (await ask(pilot, "again")).reply is not None
 
 
 async def test_a_store_that_cannot_be_written_is_said_once_and_costs_nothing_else(
@@ -289,10 +452,10 @@ async def test_a_store_that_cannot_be_written_is_said_once_and_costs_nothing_els
     (tmp_path / "file").write_text("no folder")
     said: list[str] = []  # what the screen shows goes away after some seconds
     monkeypatch.setattr(KangaeApp, "notify", lambda self, message, *, title="", **rest: said.append(title))
-    async with make_app(log=SessionLog(tmp_path / "file" / "sessions.sqlite3")).run_test(size=LARGE) as pilot:
+    async with make_app(path=tmp_path / "file" / "sessions.sqlite3").run_test(size=LARGE) as pilot:
         for question in ("first", "second"):
             assert (await ask(pilot, question)).reply is not None
-            await pilot.app.workers.wait_for_complete()
+            await until(pilot, lambda: not app_of(pilot)._keeping)
         assert said == ["The conversation is not kept"]
 
 
@@ -309,9 +472,43 @@ async def test_old_turns_leave_the_screen(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_the_keys_on_the_last_line_can_be_clicked() -> None:
     async with make_app().run_test(size=SMALL) as pilot:
         await pilot.pause()
-        assert screen_text(pilot).splitlines()[-1] == " F1 Help  F2 Budget  ^t Thought  ^n New  ^y Copy  ^q Quit"
+        assert screen_text(pilot).splitlines()[-1] == " F1 Help  F2 Budget  ^t Thought  ^n New  ^q Quit  ^y Copy"
         await pilot.click("KeyLine", offset=(12, 0))
         assert app_of(pilot).budget == 0
+
+
+@pytest.mark.parametrize(
+    ("width", "idle", "asked"),
+    [
+        (
+            120,
+            "F1 Help  F2 Budget  ^t Thought  ^n New  ^q Quit  ^y Copy",
+            "F3 Answer now  Esc Stop  F1 Help  F2 Budget",
+        ),
+        (44, "F1 Help  F2 Budget  ^n New  ^q Quit", "F3 Answer now  Esc Stop  F1 Help  ^q Quit"),
+        (30, "F1 Help  ^n New  ^q Quit", "F3 Answer now  Esc Stop"),
+    ],
+)
+async def test_keys_that_do_not_fit_leave_the_line_whole(width: int, idle: str, asked: str) -> None:
+    hold = gate()
+    async with make_app(Script(gates={1: hold})).run_test(size=(width, 20)) as pilot:
+        await until(pilot, lambda: screen_text(pilot).splitlines()[-1].strip() == idle)
+        await app_of(pilot).ask("12 + 30?")
+        await until(pilot, lambda: screen_text(pilot).splitlines()[-1].strip().startswith(asked))
+        assert "…" not in screen_text(pilot).splitlines()[-1]
+        hold.set()
+        await until(pilot, lambda: not app_of(pilot).busy)
+
+
+@pytest.mark.parametrize("size", [SMALL, NARROW])
+async def test_help_is_laid_out_in_two_columns_at_any_width(size: tuple[int, int]) -> None:
+    async with make_app().run_test(size=size) as pilot:
+        await pilot.press("f1")
+        await pilot.pause()
+        rows = [tuple(row.query(Static)) for row in pilot.app.screen.query(Horizontal)]
+        assert len({words.region.x for _, words in rows}) == 1
+        assert {key.size.height for key, _ in rows} == {1}
+        assert size != SMALL or {words.size.height for _, words in rows} == {1}
 
 
 async def test_help_opens_and_closes() -> None:

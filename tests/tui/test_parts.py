@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from textual.app import App, ComposeResult
 from textual.content import Content
 from textual.widgets import Static
 
 from runtime.events import ThinkingDelta
+from runtime.reply import ModelLabel, Reply, SpentBudget, Timings, Usage
+from runtime.settings import Settings
 from tui.answer_pane import AnswerPane, settled_length
+from tui.app import ChatOptions
 from tui.budget_bar import budget_bar
-from tui.budget_steps import STEPS, budget_name, next_budget
+from tui.budget_steps import budget_name, budget_steps, next_budget
+from tui.cli import make_log
 from tui.close_reason import close_words
 from tui.live_text import LiveText
 from tui.markdown_rules import make_parser
 from tui.thought_pane import ThoughtPane
-from tui.turn import Turn
+from tui.turn import Turn, end_sentences
+
+
+@pytest.mark.parametrize(
+    ("context", "own", "steps"),
+    [
+        (512, None, (0, 16, 32, 64, 128, 256, None)),
+        (8191, None, (0, 16, 32, 64, 128, 256, 512, 1024, 2048, None)),
+        (8192, None, (0, 256, 512, 1024, 2048, 4096, None)),
+        (40960, 2000, (0, 256, 512, 1024, 2000, 2048, 4096, 8192, 16384, None)),
+        (512, 2000, (0, 16, 32, 64, 128, 256, 2000, None)),
+        (512, 64, (0, 16, 32, 64, 128, 256, None)),
+        (512, 0, (0, 16, 32, 64, 128, 256, None)),
+        (20, None, (0, None)),
+        (0, 2000, (0, 2000, None)),
+    ],
+)
+def test_the_budgets_follow_the_context_and_what_the_user_began_with(
+    context: int, own: int | None, steps: tuple[int | None, ...]
+) -> None:
+    assert budget_steps(context, own) == steps
 
 
 def test_the_budgets_go_around() -> None:
+    steps = budget_steps(300)
     step: int | None = None
     seen = []
-    for _ in STEPS:
-        step = next_budget(step)
+    for _ in steps:
+        step = next_budget(step, steps)
         seen.append(step)
-    assert tuple(seen) == STEPS
-    assert next_budget(50) == 64
-    assert next_budget(500) is None
-    assert [budget_name(step) for step in STEPS] == ["off", "16", "32", "64", "128", "unlimited"]
+    assert tuple(seen) == steps
+    assert next_budget(50, steps) == 64
+    assert next_budget(500, steps) is None
+    assert [budget_name(step) for step in steps] == ["off", "16", "32", "64", "128", "unlimited"]
 
 
 @pytest.mark.parametrize(
@@ -152,3 +180,31 @@ async def test_forced_and_own_text_stay_apart_when_they_come_together() -> None:
         shown = turn.thought.query_one(LiveText).query(Static).last().content
         assert isinstance(shown, Content)
         assert [(span.start, span.end) for span in shown.spans] == [(4, 16)]
+
+
+def reply_that(**ends: Any) -> Reply:
+    label = ModelLabel("scripted", "scripted.gguf", "Q8_0", "scripted")
+    whole = Reply("1", "?", label, "a", "b", "natural", "stop", Usage(), SpentBudget(), Timings())
+    return replace(whole, **ends)
+
+
+@pytest.mark.parametrize(
+    ("ends", "sentences"),
+    [
+        ({}, []),
+        ({"flags": ("unsure",)}, ["Flagged: unsure"]),
+        ({"finish": "cancelled"}, ["Stopped; what was written is kept."]),
+        ({"finish": "error", "flags": ("Cannot be met: too late.",)}, ["Cannot be met: too late."]),
+        ({"finish": "error"}, ["The reply ended early by an error; asking again may help."]),
+    ],
+)
+def test_how_a_reply_ended_is_said_once(ends: dict[str, Any], sentences: list[str]) -> None:
+    assert end_sentences(reply_that(**ends)) == sentences
+
+
+def test_what_the_user_wants_of_the_store_holds_for_conversations() -> None:
+    options = ChatOptions(system="Be brief.")
+    assert make_log(options, Settings(store=False)) is None
+    log = make_log(options, Settings(thinking_days=3))
+    assert log is not None
+    assert log().thinking_days == 3 and log() is not log()

@@ -79,5 +79,18 @@ def test_an_error(snap_compare: Compare) -> None:
     assert snap_compare(make_app(Script(error=error)), terminal_size=SMALL, run_before=steps)
 
 
-def test_help(snap_compare: Compare) -> None:
-    assert snap_compare(make_app(), press=["f1"], terminal_size=SMALL, run_before=_ready)
+@pytest.mark.parametrize("size", [SMALL, NARROW], ids=["small", "narrow"])
+def test_help(snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert snap_compare(make_app(), press=["f1"], terminal_size=size, run_before=_ready)
+
+
+def test_a_deadline(snap_compare: Compare) -> None:
+    hold = gate()
+
+    async def steps(pilot: Pilot[Any]) -> None:
+        turn = await begin(pilot, "What is 12 + 30?")
+        await until(pilot, lambda: turn.thought.tokens == 3)
+
+    app = make_app(Script(gates={3: hold}), budget=16, deadline=10.0)
+    assert snap_compare(app, terminal_size=SMALL, run_before=steps)
+    hold.set()
