@@ -169,9 +169,9 @@ def _finish(arguments: argparse.Namespace, settings: Settings, system: str, repl
     keeper = Keeper(
         settings, wanted=not arguments.no_store, title=reply.question, system=system, model=reply.model.name
     )
-    keeper.keep([reply])
+    code = keeper.keep([reply])
     if reply.finish != "cancelled":
-        return 0
+        return code
     if not arguments.json:
         tell_stopped()
     return InterruptedByUser.exit_code

@@ -41,11 +41,12 @@ def answer_file(arguments: argparse.Namespace, settings: Settings, budget: Budge
     finally:  # also where the output broke off, or the engine
         model = kept[0].model.name if kept else ""
         title = f"File {arguments.file}"
-        Keeper(settings, wanted=not arguments.no_store, title=title, system=system, model=model).keep(kept)
+        keeper = Keeper(settings, wanted=not arguments.no_store, title=title, system=system, model=model)
+        code = keeper.keep(kept)
     if control.cancelled:
         tell_stopped()
         return InterruptedByUser.exit_code
-    return 1 if any(isinstance(result, KangaeError) for result in results.values()) else 0
+    return 1 if any(isinstance(result, KangaeError) for result in results.values()) else code
 
 
 def _answer(

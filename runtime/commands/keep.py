@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from models.errors import KangaeError
+from models.errors import KangaeError, WriteError
 from runtime.reply import Reply
 from runtime.settings import Settings
 
@@ -69,15 +70,16 @@ class Keeper:
         self._wanted = wanted and settings.store
         self._kept = KeptConversation(title=title, system=system, model=model, thinking_days=settings.thinking_days)
 
-    def keep(self, replies: list[Reply]) -> None:
-        """Keep these replies, but those in which nothing was produced; they may be none."""
+    def keep(self, replies: list[Reply]) -> int:
+        """Keep these replies, but those in which nothing was produced; they may be none. Returns the exit code: 0, or
+        that of what cannot be written."""
         if not self._wanted:
-            return
+            return 0
         try:
             self._kept.add(replies)
         except KangaeError as error:
             self._wanted = False
-            try:
+            with contextlib.suppress(OSError):
                 print(f"The reply is not kept: {error.detail}", file=sys.stderr)
-            except OSError:
-                return
+            return WriteError.exit_code
+        return 0

@@ -38,12 +38,14 @@ class TimedBackend(FakeBackend):
         return super().decode(batch)
 
 
-def reply(backend: TimedBackend, seconds: float, question: str = "1+1?", **more: int) -> tuple[Reply, float]:
+def reply(
+    backend: TimedBackend, seconds: float, question: str = "1+1?", tokens: int | None = None
+) -> tuple[Reply, float]:
     """The reply, and the seconds it took by the backend's clock."""
     responder = LocalResponder(backend, FAMILY, clock=lambda: backend.now)
     responder._known_speed()
     start = backend.now
-    request = Request((Message("user", question),), Budget(seconds=seconds, **more))
+    request = Request((Message("user", question),), Budget(tokens, seconds))
     return reply_of(list(responder.respond(request))), backend.now - start
 
 
