@@ -77,10 +77,10 @@ def open_model(
 def speed_record(entry: ModelEntry, threads: int | None, gpu_layers: int | None) -> SpeedRecord:
     """What is known of this file's speed when it is opened in this way."""
     from models.locations import cache_folder
-    from runtime import machine
+    from runtime.backends.llama_fit import choose_threads
     from runtime.speed_record import SpeedRecord
 
-    way = (entry.name, entry.quant, entry.bytes, threads or machine.physical_cores(), gpu_layers)
+    way = (entry.name, entry.quant, entry.bytes, threads or choose_threads(entry.bytes), gpu_layers)
     return SpeedRecord(cache_folder() / "speeds.json", " ".join(str(part) for part in way))
 
 

@@ -330,7 +330,7 @@ def _require_time(seconds: float, prompt: int, closing: int, speed: Speed) -> No
     room = speed.within(seconds, closing)
     shorter = f", or shorten the prompt of {prompt} tokens to about {room}" if room >= 16 else ""
     raise CannotMeetError(
-        f"A reply within {seconds:g} s cannot be kept: on this machine the shortest one takes about {least:.1f} s. "
+        f"A reply within {seconds:g} s cannot be kept: on this machine the shortest one takes about {least:.2g} s. "
         f"Give --deadline {math.ceil(least * 1.2)} or more{shorter}."
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -138,7 +139,9 @@ class PipRun:
             self._shown = now  # a short run says nothing
             return
         self._shown = now
-        line = f"  {int(seconds) // 60}:{int(seconds) % 60:02d} {text}"[:_LINE_WIDTH]
+        line = f"  {int(seconds) // 60}:{int(seconds) % 60:02d} {text}"[
+            : min(_LINE_WIDTH, shutil.get_terminal_size().columns - 1)
+        ]
         sys.stderr.write(f"\r\x1b[K{line}" if self._terminal else line + "\n")
         sys.stderr.flush()
 

@@ -15,7 +15,7 @@ from models.errors import CannotMeetError, InternalError, ResourceError
 from runtime import machine
 from runtime.backends.backend import Aborted, ModelFacts, Slice
 from runtime.backends.held_interrupt import HeldInterrupt
-from runtime.backends.llama_fit import CacheShape, choose_context, require_room
+from runtime.backends.llama_fit import CacheShape, choose_context, choose_threads, require_room
 from runtime.backends.llama_library import LlamaLibrary, llama_library
 from runtime.backends.llama_model import load_model, model_files, new_context, read_facts
 from runtime.backends.llama_sampler import LlamaSampler
@@ -78,7 +78,7 @@ def open_llama(
                 path.name,
                 context=context,
                 sequences=sequences,
-                threads=threads or machine.physical_cores(),
+                threads=threads or choose_threads(size),
                 outputs=outputs,
             )
             return LlamaBackend(library, model, handle, facts, sequences, widths or {})

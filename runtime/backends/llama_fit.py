@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import ModelError, ResourceError
+from runtime import machine
 
 USUAL_CONTEXT = 16_384
 """Most tokens of cache that are taken unasked: a long thought and its question."""
@@ -20,6 +21,7 @@ _STEP = 256
 """The library rounds a cache up to a multiple of this."""
 _BYTES_A_VALUE = 2
 _MIB = 1 << 20
+_WORTH_SHARING = 64 << 20  # bytes of weights: below, one core reads them in the time that threads take to meet
 
 
 @dataclass(frozen=True)
@@ -105,3 +107,9 @@ def _number(c: Any, model: Any, key: str, default: int) -> int:
         return default
     text = buffer.value.decode("utf-8", "replace")
     return int(text) if re.fullmatch(r"-?\d+", text) else default
+
+
+def choose_threads(weights: int) -> int:
+    """CPU threads for a model of so many bytes: the physical cores, but one where a step is over sooner than threads
+    meet. There a second thread gains nothing, and on a busy core it costs a hundredfold: the first waits for it."""
+    return 1 if weights < _WORTH_SHARING else machine.physical_cores()

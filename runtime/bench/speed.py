@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from models.errors import UsageError
 from runtime import machine
 from runtime.backends.backend import Slice
+from runtime.backends.llama_fit import choose_threads
 from runtime.bench.memory import mapped_bytes, resident_bytes
 from runtime.request import Sampling
 
@@ -79,7 +80,7 @@ def measure(
             "quant": backend.facts.quant,
             "bytes": backend.facts.bytes,
             "device": machine.probe(path.parent).device,
-            "threads": threads or machine.physical_cores(),
+            "threads": threads or choose_threads(backend.facts.bytes),
             "load_s": round(load, 3),
             "prompt": prompt,
             "prefill_tps": round(prefill, 2),

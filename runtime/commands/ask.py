@@ -170,6 +170,9 @@ def _finish(arguments: argparse.Namespace, settings: Settings, system: str, repl
         settings, wanted=not arguments.no_store, title=reply.question, system=system, model=reply.model.name
     )
     code = keeper.keep([reply])
+    if reply.close == "deadline" and not reply.answer:
+        print("The deadline came before there was an answer; give more seconds.", file=sys.stderr)
+        return CannotMeetError.exit_code
     if reply.finish != "cancelled":
         return code
     if not arguments.json:
