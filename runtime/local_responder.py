@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from models.errors import KangaeError, UsageError
+from models.errors import CannotMeetError, KangaeError, UsageError
 from models.family import Family
 from runtime.backends.backend import Backend
 from runtime.engine import Engine
@@ -69,6 +69,7 @@ class LocalResponder:
         self._noted = False
         self._record = record
         self._speed: Speed | None = None
+        self._rehearsed = False
 
     def respond(self, request: Request, control: Control | None = None) -> Iterator[Event]:
         """Events of one turn, `Done` last. Closing the iterator cancels; Ctrl-C while it waits ends with a cancelled
@@ -144,21 +145,30 @@ class LocalResponder:
         if prompt.note and not self._noted:
             self._noted = True
             logging.getLogger("kangae").warning(prompt.note)
-        turn = Turn(
-            request,
-            prompt,
-            branch=branch,
-            family=self.family,
-            vocabulary=self._backend.vocabulary,
-            context=self.context,
-            model=ModelLabel(name=facts.name, file=facts.file, quant=facts.quant, backend=self.backend_name),
-            control=control,
-            clock=self._clock,
-            load_seconds=self._load_seconds,
-            prepare_seconds=self._prepare_seconds,
-            speed=speed,
-            asked=asked,
-        )
+
+        def make(speed: Speed | None) -> Turn:
+            return Turn(
+                request,
+                prompt,
+                branch=branch,
+                family=self.family,
+                vocabulary=self._backend.vocabulary,
+                context=self.context,
+                model=ModelLabel(name=facts.name, file=facts.file, quant=facts.quant, backend=self.backend_name),
+                control=control,
+                clock=self._clock,
+                load_seconds=self._load_seconds,
+                prepare_seconds=self._prepare_seconds,
+                speed=speed,
+                asked=asked,
+            )
+
+        try:
+            turn = make(speed)
+        except CannotMeetError:
+            if speed is None or self._rehearsed:
+                raise
+            turn = make(self._rehearse())  # what was kept may be from a busy hour
         self._set_alarm(turn, asked)
         sampling = request.sampling or default_sampling(self.family, thinking=thinking)
         self._engine.submit(EngineSequence(turn.ids, sampling, turn))
@@ -168,16 +178,18 @@ class LocalResponder:
         """How fast this model is here: as kept from before, else from a short rehearsal, which is kept."""
         if self._speed is None and self._record is not None:
             self._speed = self._record.read()
-        if self._speed is None:
-            rehearsal = Rehearsal(self._clock)
-            words = self._backend.vocabulary.tokenize(
-                "How fast does this machine think? " * PROMPT_TOKENS, markers=False
-            )
-            self._engine.submit(EngineSequence(words[:PROMPT_TOKENS], Sampling(), rehearsal))
-            self._wait([rehearsal])
-            self._speed = rehearsal.speed
-            if self._speed is not None and self._record is not None:
-                self._record.keep(self._speed)
+        return self._speed if self._speed is not None else self._rehearse()
+
+    def _rehearse(self) -> Speed | None:
+        """Measure the speed once in this process, and keep it."""
+        self._rehearsed = True
+        rehearsal = Rehearsal(self._clock)
+        words = self._backend.vocabulary.tokenize("How fast does this machine think? " * PROMPT_TOKENS, markers=False)
+        self._engine.submit(EngineSequence(words[:PROMPT_TOKENS], Sampling(), rehearsal))
+        self._wait([rehearsal])
+        self._speed = rehearsal.speed
+        if self._speed is not None and self._record is not None:
+            self._record.keep(self._speed)
         return self._speed
 
     def _set_alarm(self, turn: Turn, asked: float) -> None:

@@ -153,6 +153,17 @@ def test_the_speed_is_measured_once_and_kept(tmp_path: Path) -> None:
     assert again.batches == []
 
 
+def test_a_kept_speed_of_a_busy_hour_refuses_nothing(tmp_path: Path) -> None:
+    record = SpeedRecord(tmp_path / "speeds.json", "a")
+    record.keep(Speed(2.0, 0.5))
+    backend = TimedBackend()
+    responder = LocalResponder(backend, FAMILY, record=record, clock=lambda: backend.now)
+    found = reply_of(list(responder.respond(Request((Message("user", "1+1?"),), Budget(seconds=10.0)))))
+    assert found.answer == "2"
+    speed = record.read()
+    assert speed is not None and speed.decode_tps > 5.0
+
+
 def test_without_a_deadline_nothing_is_measured() -> None:
     backend = TimedBackend("<think>\nA\n</think>\n\n2")
     responder = LocalResponder(backend, FAMILY, clock=lambda: backend.now)
