@@ -10,22 +10,9 @@ import pytest
 
 from models.errors import WriteError
 from runtime.commands.keep import Keeper, KeptConversation
-from runtime.reply import ModelLabel, Reply, SpentBudget, Timings, Usage
 from runtime.settings import Settings
 from runtime.store import Store, StoredReply, store_path
-
-REPLY = Reply(
-    id="r1",
-    question="What is 2 + 2?",
-    model=ModelLabel("kangae-tiny", "k.gguf", "Q8_0", "llama"),
-    thinking="two and two",
-    answer="4",
-    close="natural",
-    finish="stop",
-    usage=Usage(),
-    budget=SpentBudget(),
-    timings=Timings(),
-)
+from tests.runtime.test_store import REPLY
 
 
 def kept(path: Path) -> list[StoredReply]:
