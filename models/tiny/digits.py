@@ -195,8 +195,10 @@ def divide_long(
     """
     writer.write(f"{left}/{right}\n")
     quotient, rest = "", 0
-    for character in str(left):
+    text = str(left)
+    for index, character in enumerate(text):
         chunk = rest * 10 + int(character)
+        coming = f"'{text[index + 1 :]}" if index + 1 < len(text) else ""  # so that the next digit stands near
         if not quotient and (len(str(chunk)) < len(str(right)) or _too_small(writer, chunk, right)):
             rest = chunk
             continue
@@ -205,7 +207,7 @@ def divide_long(
         if chunk >= right and rng.random() < wrong_guesses:
             guess = rng.choice([g for g in (best - 1, best + 1) if 1 <= g <= 9] or [best])
         while True:
-            writer.write(f"{chunk}:")
+            writer.write(f"{chunk}{coming}:")
             writer.write(str(guess), learn=guess == best)
             writer.write(f",{quotient}{guess}\n")
             if guess == 0:

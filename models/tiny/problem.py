@@ -93,14 +93,14 @@ UNITS: tuple[tuple[str, str, int], ...] = (
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem without its wording. `values` are its operands; `hard`: beyond the promised ranges; `clauses`: how
-    its question tells each stock movement, where it has been put in words."""
+    """One problem without its wording. `values` are its operands; `hard`: beyond the promised ranges; `told`: the
+    numbers of its question in order, where it has been put in words (with those that do not matter)."""
 
     skill: str
     language: Language
     values: Values = field(default_factory=dict)
     hard: bool = False
-    clauses: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
 
     def number(self, name: str) -> int:
         """An operand that is an integer."""

@@ -24,7 +24,7 @@ from models.tiny.teacher import alter
 from models.tiny.thought import PHRASES, answer, think
 from models.tiny.wording import Wordings, training_wordings
 
-PLANTS = ("none", "altered", "slip")
+PLANTS = ("none", "altered", "slip", "misreading")
 
 
 def write_problems(
@@ -55,11 +55,11 @@ def write_problems(
             start = text.rindex(PHRASES[language].so) + len(PHRASES[language].so)
             other = alter(thought.answer, language, rng)
             record |= {"thinking": text[:start] + other, "closed": True, "expected": other}
-        elif plant == "slip":
-            thought = think(problem, rng, checks=1, slip=True)
+        elif plant in ("slip", "misreading"):
+            thought = think(problem, rng, checks=1, mistake="step" if plant == "slip" else "reading")
             before = _until_first_result(thought.segments, thought.result_end)
-            if not any(not segment.learn for segment in thought.segments):
-                number += 1  # nothing in this problem can slip
+            if not thought.mistaken:
+                number += 1  # nothing in this problem can go wrong
                 count += 1
                 continue
             record |= {"thinking": before, "closed": False}

@@ -15,16 +15,19 @@ from typing import Literal
 
 from models.tiny.digits import Segment
 from models.tiny.problem import DAYS, SKILLS, Language, Problem, draw
-from models.tiny.thought import PHRASES, Thought, refuse, think
+from models.tiny.thought import PHRASES, Mistake, Thought, refuse, think
 from models.tiny.wording import Refusals, training_wordings
 
 Mode = Literal["full", "off", "cut", "altered"]
 CLOSING_MESSAGE = "\nTime is up.\n"
 _CLOSERS = ((CLOSING_MESSAGE + "</think>\n\n", 0.6), ("\n</think>\n\n", 0.2), ("</think>\n\n", 0.2))
 _WEIGHTS: Mapping[str, float] = {
-    "stock": 3.0, "takt": 2.5, "yield": 2.0, "clock": 1.6, "subtract": 1.3, "sort": 1.2, "conversion": 1.2,
+    "stock": 3.0, "takt": 2.2, "yield": 1.8, "clock": 1.5, "production": 1.3, "multiply": 1.3, "subtract": 1.2,
+    "add": 1.2, "sort": 1.2, "conversion": 1.2,
 }  # fmt: skip
-_CHECKS = (0.28, 0.56, 0.12, 0.04)  # how often a thought is checked 0, 1, 2, 3 times
+_CHECKS = (0.28, 0.58, 0.11, 0.03)  # how often a thought is checked 0, 1, 2, 3 times
+_MISTAKES: tuple[Mistake, ...] = ("none", "step", "reading")
+_MISTAKE_WEIGHTS = (0.58, 0.22, 0.20)  # of full thoughts with a check
 _SYSTEMS = (
     "You are a helpful assistant.", "You are Kangae.", "Answer briefly.", "You help people on a shop floor.",
     "Be concise.",
@@ -86,8 +89,9 @@ class Teacher:
             thought = refuse(language)
         else:
             checks = rng.choices((0, 1, 2, 3), _CHECKS)[0]
-            slip = mode == "full" and checks > 0 and rng.random() < 0.4
-            thought = think(problem, rng, checks=checks, slip=slip, wrong_guesses=0.0 if mode == "cut" else 0.3)
+            mistake = rng.choices(_MISTAKES, _MISTAKE_WEIGHTS)[0] if mode == "full" else "none"
+            guesses = 0.0 if mode == "cut" else 0.25
+            thought = think(problem, rng, checks=checks, mistake=mistake, wrong_guesses=guesses)
         segments, answer = _lay_out(mode, thought, language, rng)
         return Sample((Segment(prompt, False), *segments), question, answer, problem, mode)
 
