@@ -15,7 +15,6 @@ so 235 bolts
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -137,12 +136,19 @@ def _first_try(
 def _write_reading(writer: Writer, right: str, written: str) -> None:
     """Write the first line; what differs from the right one is not learned, nor what follows where something lacks."""
     right, written = right + "\n", written + "\n"
-    begin = len(os.path.commonprefix([right, written]))
-    end = len(os.path.commonprefix([right[begin:][::-1], written[begin:][::-1]]))
+    begin = _alike(right, written)
+    end = _alike(right[begin:][::-1], written[begin:][::-1])
     middle = max(len(written) - end, begin + 1)
     writer.write(written[:begin])
     writer.write(written[begin:middle], learn=right == written)
     writer.write(written[middle:])
+
+
+def _alike(first: str, second: str) -> int:
+    """Characters that both begin with."""
+    return next(
+        (at for at, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
 
 
 def refuse(language: Language) -> Thought:
