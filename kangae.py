@@ -12,7 +12,8 @@ try:
     import time
     from typing import Any, NoReturn
 
-    from models.errors import InternalError, InterruptedByUser, KangaeError, ResourceError, UsageError, WriteError
+    from models.errors import InternalError, InterruptedByUser, KangaeError, ResourceError, UsageError
+    from models.write_fault import write_error
 except KeyboardInterrupt:  # Ctrl-C while Python itself begins
     raise SystemExit(130) from None
 
@@ -34,7 +35,7 @@ _COMMANDS = {
 """In which module a command is. A folder that is not installed, or has not that command, is told as such."""
 _ROOT_FLAGS = ("-h", "--help", "--version")
 """Flags of no command; any other flag in the first place is one of `chat`."""
-_UNWRITABLE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EFBIG)
+_WRITE_FAULTS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -79,9 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
         _silence_stdout()
         return 1
     except OSError as error:
-        if error.errno in _UNWRITABLE:
-            fault = f"The output could not be written ({error.strerror}); free space or write elsewhere."
-            return _tell(WriteError(fault), words)
+        if error.errno in _WRITE_FAULTS:
+            where = str(error.filename or "The output")
+            return _tell(write_error(where, error, "write elsewhere"), words)
         return _tell(_report(error, words), words)
     except MemoryError:
         return _tell(ResourceError("The memory is used up; close other programs, or raise its limit."), words)
@@ -92,13 +93,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    if not words or (words[0].startswith("-") and words[0] not in _ROOT_FLAGS):
+    command_given = bool(words) and (not words[0].startswith("-") or words[0] in _ROOT_FLAGS)
+    if not command_given:
         words = ["chat", *words]
     command = words[0] if words[0] in _COMMANDS else None
     if command is None and not words[0].startswith("-"):
         raise UsageError(f"There is no command {words[0]!r};{_near(words[0])} see `kangae --help`.")
+    parser = build_parser(command)
+    if command is not None:
+        from runtime.commands.flags import check_flags
+
+        check_flags(parser, words, also=() if command_given else _ROOT_FLAGS)
     try:
-        parsed, unknown = build_parser(command).parse_known_args(words)
+        parsed, unknown = parser.parse_known_args(words)
     except SystemExit as end:  # --help and --version
         return end.code if isinstance(end.code, int) else 0
     if unknown:
@@ -169,7 +176,7 @@ def _prepare_streams() -> None:
 
 def _tell(error: KangaeError, words: list[str]) -> int:
     """Print an error and return its exit code. What was printed before it comes first."""
-    from runtime.plain_text import json_line, strip_controls
+    from models.plain_text import json_line, strip_controls
 
     as_json = "--json" in words
     try:
@@ -188,13 +195,12 @@ def _tell(error: KangaeError, words: list[str]) -> int:
 
 def _silence_stdout() -> None:
     """Nobody reads on, or nothing can be written: what is left in the buffer must not fail again at the end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    from runtime.commands.output import silence
+
     try:
-        os.dup2(nowhere, sys.stdout.fileno())
+        silence(sys.stdout)
     except (OSError, ValueError):
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
-    finally:
-        os.close(nowhere)
 
 
 def _report(error: BaseException, words: list[str]) -> InternalError:

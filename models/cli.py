@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from models.columns import table as table  # also for other folders' listings
-from models.plain_text import strip_controls
+from models.plain_text import json_line, strip_controls
 
 if TYPE_CHECKING:
     from models.catalogue import ModelEntry
@@ -89,7 +88,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         faults = [{"name": one.name, "file": str(one.path), "fault": one.fault} for one in broken]
         listed = [_fields(entry, memory) for entry in entries]
-        print(json.dumps({"models": listed, "broken": faults}, ensure_ascii=False))
+        print(json_line({"models": listed, "broken": faults}))
         return 1 if broken else 0
     rows = [["NAME", "QUANT", "SIZE", "WEIGHTS", "CONTEXT", "FITS", "FILE"]]
     for entry in entries:
@@ -165,7 +164,7 @@ def run_show(arguments: argparse.Namespace) -> int:
     entry = find(arguments.name)
     fields, details = _fields(entry, arguments.memory_total()), _details(entry)
     if arguments.json:
-        print(json.dumps({**fields, **details}, ensure_ascii=False))
+        print(json_line({**fields, **details}))
         return 0
     bits = f" ({details['bits_per_weight']} bits per weight)" if details else ""
     lines = [

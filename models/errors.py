@@ -49,7 +49,7 @@ class LicenceError(KangaeError):
 
 
 class MissingPackageError(KangaeError):
-    """A backend's package is not installed; the detail names the extra."""
+    """A package or a program that this needs is not installed; the detail says how to install it."""
 
     title = "A package is not installed"
     exit_code = 6
@@ -77,7 +77,7 @@ class InternalError(KangaeError):
 
 
 class InterruptedByUser(KangaeError):
-    """Ctrl-C: what was produced is kept."""
+    """Ctrl-C, or a closed terminal: what was produced is kept."""
 
     title = "Interrupted"
     exit_code = 130

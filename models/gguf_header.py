@@ -19,6 +19,7 @@ from typing import BinaryIO, Final
 from models.errors import ModelError
 from models.file_kind import describe_start
 from models.gguf_types import ARRAY, FILE_TYPES, SCALARS, STRING, TENSOR_TYPES
+from models.plain_text import strip_controls
 
 MAX_HEADER_BYTES: Final = 64 << 20
 MAX_KEYS: Final = 16_384
@@ -288,8 +289,7 @@ def _aligned(position: int, alignment: int) -> int:
 
 def _shown(name: str) -> str:
     """A name out of a file, fit for a message: short and without control signs."""
-    plain = "".join(sign if sign.isprintable() else "?" for sign in name[:60])
-    return f"`{plain}`"
+    return f"`{strip_controls(name[:60], lines=False, mark='?')}`"
 
 
 def _parse(file: BinaryIO, file_bytes: int) -> GgufHeader:

@@ -19,6 +19,7 @@ from models.catalogue import ModelEntry, find
 from models.errors import InternalError, ModelError, UsageError, WriteError
 from models.gguf_header import GgufHeader, read_header
 from models.gguf_types import FILE_TYPES, TENSOR_TYPES
+from models.write_fault import write_error
 
 WHOLE_TYPES = ("F32", "F16", "BF16")
 """What may be quantized: values that were not rounded to a grid before."""
@@ -157,9 +158,7 @@ def quantize_gguf(
         header = read_header(part)
         part.replace(target)
     except OSError as error:
-        raise WriteError(
-            f"{target} cannot be written ({error.strerror or error}); choose another place with -o."
-        ) from error
+        raise write_error(target, error, "choose another place with -o") from error
     finally:
         part.unlink(missing_ok=True)
     return Quantized(
@@ -199,9 +198,7 @@ def _make_part(target: Path, expected: int) -> Path:
         part.touch()
         free = shutil.disk_usage(target.parent).free
     except OSError as error:
-        raise WriteError(
-            f"{target} cannot be written ({error.strerror or error}); choose a folder that can be, with -o."
-        ) from error
+        raise write_error(target, error, "choose another place with -o") from error
     if free < expected + _SPARE_BYTES:
         part.unlink(missing_ok=True)
         raise WriteError(

@@ -47,7 +47,7 @@ class TableRow:
     seconds_per_correct: float | None
 
     def as_json(self) -> dict[str, Any]:
-        """A row in the form of `kangae bench quant`, of which it holds what is measured here."""
+        """A row as `kangae quantize --table --json` prints it."""
         return {
             "form": self.form,
             "file": str(self.file),

@@ -11,6 +11,7 @@ from models.errors import CannotMeetError
 from runtime.backends.backend import Aborted, Backend, Slice
 from runtime.prefix_cache import PrefixCache, common_prefix
 from runtime.reply import Finish
+from runtime.scores import Scores
 from runtime.sequence import Move, Sequence
 
 _WORTH_WAITING = 16  # ids of a shared prompt that another sequence is about to decode
@@ -18,10 +19,12 @@ _CANDIDATES = 256
 
 
 class Engine:
-    """Drives one backend. `submit` may be called from any thread; all else belongs to one thread at a time."""
+    """Drives one backend; `spare` of its sequences are kept free for forks. `submit` may be called from any thread;
+    all else belongs to one thread at a time."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, spare: int = 0) -> None:
         self._backend = backend
+        self._spare = spare
         self._cache = PrefixCache(backend)
         self._longest = min(backend.context, backend.facts.context_length)
         self._arrivals: deque[Sequence] = deque()
@@ -39,15 +42,18 @@ class Engine:
         """Queue a sequence; it joins the batch as soon as a slot and room are free."""
         self._arrivals.append(sequence)
 
-    def step(self) -> None:
-        """One round: at most one decode, at most one token for each sequence."""
+    def step(self) -> bool:
+        """One round: at most one decode, at most one token for each sequence. False: all that is left is paused."""
         self.drop_cancelled()
         self._admit()
         batch = self._plan()
+        if not batch:
+            return self._drop_stuck()
         rows = self._decode(batch)
         for sequence, row in rows:
             if row is not None:
                 self._take(sequence, row)
+        return True
 
     def drop_cancelled(self) -> None:
         """End the sequences whose steer is cancelled, or whose time is up."""
@@ -82,6 +88,13 @@ class Engine:
             self._end(sequence, "error", error)
         self._arrivals.clear()
 
+    def _drop_stuck(self) -> bool:
+        """Nothing runs: a fork that still finds no place never will, for who waits for it holds what it needs."""
+        stuck = [sequence for sequence in self._waiting if sequence.spare]
+        for sequence in stuck:
+            self._end(sequence, "error", CannotMeetError("There is no room beside the thought for a trial answer."))
+        return bool(stuck)
+
     # plan
 
     def _admit(self) -> None:
@@ -90,6 +103,8 @@ class Engine:
         for sequence in list(self._waiting):
             if self._crowded or not self._cache.has_idle or (self._running and not self._backend.can_batch):
                 return
+            if self._cache.idle <= self._spare and not sequence.spare:
+                continue
             if self._running and not self._fits(sequence):
                 return
             if self._soon_shared(sequence):
@@ -127,7 +142,7 @@ class Engine:
         room = self._backend.batch
         batch: list[tuple[Sequence, Slice]] = []
         for sequence in sorted(self._running, key=lambda one: (not one.started, one.order)):
-            count = min(sequence.pending, room)
+            count = 0 if sequence.steer.paused else min(sequence.pending, room)
             if count and sequence.slot is not None:
                 ids = sequence.history[sequence.decoded : sequence.decoded + count]
                 batch.append(
@@ -182,8 +197,8 @@ class Engine:
     # take
 
     def _take(self, sequence: Sequence, row: int) -> None:
-        move = sequence.steer.before_draw()
-        if not (move.force or move.finish):
+        move = sequence.steer.before_draw(Scores(self._backend, row))
+        if not (move.force or move.finish or move.hold):
             token = self._draw(sequence, row)
             sequence.started = True
             sequence.history.append(token)
@@ -206,6 +221,12 @@ class Engine:
         return token
 
     def _apply(self, sequence: Sequence, move: Move) -> None:
+        if move.fork is not None:
+            fork = Sequence([*sequence.history, *move.fork.ids], move.fork.sampling, move.fork.steer, spare=True)
+            self.submit(fork)
+        if move.hold and sequence.slot is not None:
+            sequence.decoded -= 1  # its last id is decoded again for the logits of the draw that was put off
+            self._cache.cut(sequence.slot, sequence.decoded)
         if move.retract:
             length = len(sequence.history) - move.retract
             if length < sequence.decoded and not self._backend.can_rewind:

@@ -4,12 +4,9 @@ one)."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from models.errors import KangaeError
-from runtime.reply import Reply
-
-CloseReason = Literal["natural", "soft", "probe", "loop", "budget", "deadline", "user", "off"]
+from runtime.reply import CloseReason, Reply
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,16 @@ class AnswerDelta:
 
 
 @dataclass(frozen=True)
+class Voted:
+    """One of several thoughts on this question has answered: `done` of `total` by now."""
+
+    answer: str
+    done: int
+    total: int
+    branch: int = 0
+
+
+@dataclass(frozen=True)
 class Done:
     """The reply is complete (or was cancelled, or failed: see `reply.finish`)."""
 
@@ -66,7 +73,7 @@ class Failed:
     branch: int = 0
 
 
-Event = Progress | ThinkingDelta | Closed | AnswerDelta | Done | Failed
+Event = Progress | ThinkingDelta | Closed | AnswerDelta | Voted | Done | Failed
 
 
 def joined(first: Event, second: Event) -> Event | None:

@@ -6,13 +6,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
 from models.errors import CannotMeetError, KangaeError, UsageError
 from models.family import Family
 from runtime.backends.backend import Backend
+from runtime.effort import effort_tokens
+from runtime.endings import default_endings
 from runtime.engine import Engine
 from runtime.events import Event, Failed
+from runtime.hesitation import hesitation_ids
 from runtime.pace import Speed
 from runtime.prompt import build_prompt
 from runtime.rehearsal import PROMPT_TOKENS, Rehearsal
@@ -21,13 +25,23 @@ from runtime.request import Request, Sampling
 from runtime.responder import Control
 from runtime.sequence import Sequence as EngineSequence
 from runtime.speed_record import SpeedRecord
+from runtime.steering import NO_DOUBTS
 from runtime.turn import Turn
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_PAUSED_WAIT = 0.25  # seconds: a wish wakes a paused turn at once, this only bounds what a lost one costs
 
 
 class _Waited(Protocol):
     """Something the engine works on that gives events."""
 
     def take_events(self) -> list[Event]: ...
+
+    @property
+    def has_events(self) -> bool: ...
 
 
 def default_sampling(family: Family, *, thinking: bool) -> Sampling:
@@ -53,6 +67,7 @@ class LocalResponder:
         load_seconds: float = 0.0,
         prepare_seconds: float = 0.0,
         record: SpeedRecord | None = None,
+        spare: int = 0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.facts = backend.facts
@@ -60,7 +75,8 @@ class LocalResponder:
         self.context = min(backend.context, backend.facts.context_length)
         self.family = family
         self._backend = backend
-        self._engine = Engine(backend)
+        self._engine = Engine(backend, spare=spare)
+        self._spare = spare
         self._load_seconds, self._prepare_seconds = load_seconds, prepare_seconds
         self._clock = clock
         self._changed = threading.Condition()
@@ -70,6 +86,7 @@ class LocalResponder:
         self._record = record
         self._speed: Speed | None = None
         self._rehearsed = False
+        self._doubts: npt.NDArray[np.int64] | None = None
 
     def respond(self, request: Request, control: Control | None = None) -> Iterator[Event]:
         """Events of one turn, `Done` last. Closing the iterator cancels; Ctrl-C while it waits ends with a cancelled
@@ -87,9 +104,10 @@ class LocalResponder:
         live: list[Turn] = []
         # a turn's deadline runs while it waits for a place, so such turns are not prepared ahead
         hurried = any(request.budget.seconds is not None for request in requests)
-        ahead = self._backend.sequences * (1 if hurried else 2)
+        ahead = (self._backend.sequences - self._spare) * (1 if hurried else 2)
         exhausted = begun = False
         control.on_cancel(self._wake)
+        control.on_change(self._notice)
         try:
             while True:
                 while not exhausted and len(live) < ahead and not (begun and control.cancelled):
@@ -114,6 +132,7 @@ class LocalResponder:
                 yield from events
         finally:
             control.forget(self._wake)
+            control.forget(self._notice)
             if live:
                 self._abandon(live)
 
@@ -132,6 +151,9 @@ class LocalResponder:
         if self._closed:
             raise UsageError("The model is closed; open it again.")
         asked = self._clock()
+        if request.budget.effort is not None and request.budget.tokens is None:
+            tokens = effort_tokens(request.budget.effort, self.facts)
+            request = replace(request, budget=replace(request.budget, tokens=tokens))
         speed = None if request.budget.seconds is None else self._known_speed()
         thinking = not request.budget.off
         prompt = build_prompt(
@@ -142,6 +164,7 @@ class LocalResponder:
             thinking=thinking,
         )
         facts = self.facts
+        endings = request.endings or default_endings(facts)
         if prompt.note and not self._noted:
             self._noted = True
             logging.getLogger("kangae").warning(prompt.note)
@@ -161,6 +184,9 @@ class LocalResponder:
                 prepare_seconds=self._prepare_seconds,
                 speed=speed,
                 asked=asked,
+                endings=endings,
+                doubts=self._hesitant_ids() if endings.hesitation or endings.probing else NO_DOUBTS,
+                can_fork=self._spare > 0 and self._backend.can_fork and self._backend.can_rewind,
             )
 
         try:
@@ -173,6 +199,12 @@ class LocalResponder:
         sampling = request.sampling or default_sampling(self.family, thinking=thinking)
         self._engine.submit(EngineSequence(turn.ids, sampling, turn))
         return turn
+
+    def _hesitant_ids(self) -> npt.NDArray[np.int64]:
+        """The ids of hesitant words: looked up once, where a penalty is asked for."""
+        if self._doubts is None:
+            self._doubts = hesitation_ids(self._backend.vocabulary)
+        return self._doubts
 
     def _known_speed(self) -> Speed | None:
         """How fast this model is here: as kept from before, else from a short rehearsal, which is kept."""
@@ -212,17 +244,21 @@ class LocalResponder:
                     self._changed.wait()
                     continue
                 self._stepping = True
-            self._step()
+            if not self._step():
+                with self._changed:
+                    if not any(turn.has_events for turn in turns):
+                        self._changed.wait(_PAUSED_WAIT)
 
-    def _step(self) -> None:
+    def _step(self) -> bool:
+        """One step of the engine, for all who wait; False: nothing could be decoded."""
         try:
-            if not self._closed:
-                self._engine.step()
+            return self._closed or self._engine.step()
         except KeyboardInterrupt:
             self._engine.recover()
             raise
         except KangaeError as error:
             self._engine.fail(error)
+            return True
         except Exception as error:
             self._engine.fail(error)
             raise
@@ -240,6 +276,11 @@ class LocalResponder:
             self._changed.wait_for(lambda: not self._stepping)
             if not self._closed:
                 self._engine.drop_cancelled()
+            self._changed.notify_all()
+
+    def _notice(self) -> None:
+        """Something was wished for: who waits on a paused turn looks again."""
+        with self._changed:
             self._changed.notify_all()
 
     def _wake(self) -> None:

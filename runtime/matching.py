@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import logging
+import warnings
+from collections.abc import Iterator
 from typing import Final, Literal, get_args
 
 from models.errors import MissingPackageError, UsageError
@@ -33,5 +37,23 @@ def _same_mathematics(answer: str, expected: str) -> bool:
             'Problems with "check": "math" need the package math-verify, which is not installed; '
             "install it with `make run EXTRAS=math` in Kangae's folder, or with `pip install math-verify`."
         ) from error
-    gold, found = (math_verify.parse(text, parsing_timeout=None) for text in (expected, answer))
-    return bool(math_verify.verify(gold, found, timeout_seconds=None))
+    with _quiet("math_verify"):
+        gold, found = (math_verify.parse(text, parsing_timeout=None) for text in (expected, answer))
+        return bool(math_verify.verify(gold, found, timeout_seconds=None))
+
+
+@contextlib.contextmanager
+def _quiet(logger_name: str) -> Iterator[None]:
+    """Within it, that package's loggers and Python's warnings reach no terminal. math-verify warns that it runs without
+    its timeouts, which is meant: they work in the main thread alone, and by a signal."""
+    logger = logging.getLogger(logger_name)
+    propagate, silent = logger.propagate, logging.NullHandler()
+    logger.propagate = False
+    logger.addHandler(silent)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.removeHandler(silent)
+        logger.propagate = propagate

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from models.errors import MissingPackageError, ModelError, ResourceError
+from models.plain_text import strip_controls
 from runtime import machine
 from runtime.backends.llama_model import model_files
 
@@ -188,7 +189,7 @@ def _judge(path: Path, code: int, output: bytes, errors: bytes, limits: Limits) 
 def _printable(errors: bytes) -> str:
     """The last line that says something, short and without control signs."""
     lines = [line.strip() for line in errors.decode("utf-8", "replace").splitlines() if line.strip()]
-    return "".join(sign for sign in lines[-1][-200:] if sign.isprintable()) if lines else ""
+    return strip_controls(lines[-1][-200:], lines=False) if lines else ""
 
 
 def _library_identity() -> str:

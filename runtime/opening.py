@@ -26,6 +26,7 @@ def open_model(
     *,
     context: int | None = None,
     sequences: int = 1,
+    spare: int = 0,
     threads: int | None = None,
     gpu_layers: int | None = None,
     started: float | None = None,
@@ -33,10 +34,10 @@ def open_model(
 ) -> Responder:
     """Open the model that `name` means (catalogue name, hub id, file or folder) in this process.
 
-    `context`: tokens of cache that all `sequences` share; None: what the model was trained for and the memory carries.
-    `started`: when loading began, by `time.perf_counter` (None: now); a command gives its own start, so that the load
-    time that replies tell is the one its user waited. `on_progress` is told the fraction that is loaded. Raises
-    ModelError, ResourceError, MissingPackageError.
+    `spare` places more are kept for trial answers. `context`: tokens of cache that all `sequences` share; None: what
+    the model was trained for and the memory carries. `started`: when loading began, by `time.perf_counter` (None: now);
+    a command gives its own start, so that the load time that replies tell is the one its user waited. `on_progress` is
+    told the fraction that is loaded. Raises ModelError, ResourceError, MissingPackageError.
     """
     started = time.perf_counter() if started is None else started
     entry = find_checked(name)
@@ -45,13 +46,15 @@ def open_model(
     from runtime.local_responder import LocalResponder
 
     record = speed_record(entry, threads, gpu_layers)
-    sequences = min(sequences, int(llama_library().c.llama_max_parallel_sequences()))  # the rest waits for a place
+    sequences = min(
+        sequences, int(llama_library().c.llama_max_parallel_sequences()) - spare
+    )  # the rest waits for a place
     prepared = time.perf_counter()
     try:
         backend = open_llama(
             entry.path,
             context=context,
-            sequences=sequences,
+            sequences=sequences + spare,
             threads=threads,
             gpu_layers=gpu_layers,
             widths=record.widths(),
@@ -68,6 +71,7 @@ def open_model(
             load_seconds=time.perf_counter() - started,
             prepare_seconds=prepared - started,
             record=record,
+            spare=spare,
         )
     except BaseException:
         backend.close()

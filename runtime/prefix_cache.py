@@ -42,7 +42,12 @@ class PrefixCache:
     @property
     def has_idle(self) -> bool:
         """Whether a sequence can be taken in."""
-        return any(not slot.busy for slot in self._slots)
+        return self.idle > 0
+
+    @property
+    def idle(self) -> int:
+        """How many sequences can be taken in."""
+        return sum(not slot.busy for slot in self._slots)
 
     def best(self, ids: Sequence[int]) -> int:
         """Length of the longest prefix of `ids` that some slot holds."""

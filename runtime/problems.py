@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from models.errors import KangaeError, UsageError
+from models.errors import UsageError
 from runtime.matching import CHECKS
 
 _MOST_BYTES = 256 << 20
@@ -28,14 +28,6 @@ class Problem:
     thinking: str = ""
     closed: bool = False
     fields: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-
-
-@dataclass(frozen=True)
-class BadLine:
-    """A line that is no problem, with the id that it gave, if any."""
-
-    id: str
-    error: KangaeError
 
 
 def parse_problem(line: str, number: int) -> Problem:
@@ -72,16 +64,9 @@ def parse_problem(line: str, number: int) -> Problem:
     )
 
 
-def _id(value: object, default: str) -> str:
-    given = value.get("id") if isinstance(value, dict) else None
+def _id(value: Mapping[str, Any], default: str) -> str:
+    given = value.get("id")
     return str(given) if isinstance(given, str | int) and not isinstance(given, bool) and given != "" else default
-
-
-def _given_id(line: str) -> str:
-    try:
-        return _id(json.loads(line), "")
-    except (ValueError, RecursionError):
-        return ""
 
 
 def read_lines(source: str) -> Iterator[tuple[int, str]]:
@@ -106,26 +91,14 @@ def _bytes_of(source: str) -> bytes:
         return file.read(_MOST_BYTES + 1)
 
 
-def read_problems(source: str) -> list[Problem | BadLine]:
-    """All lines of a file in order, the bad ones among them. Raises UsageError if it cannot be read or holds none."""
-    found: list[Problem | BadLine] = []
-    for number, line in read_lines(source):
-        try:
-            found.append(parse_problem(line, number))
-        except KangaeError as error:
-            found.append(BadLine(_given_id(line), error))
-    if not found:
-        raise UsageError(f'The file {source} is empty; give one {{"id", "question"}} object a line.')
-    return found
-
-
 def require_problems(source: str, *, expected: bool = True) -> list[Problem]:
     """The problems of a file whose lines must all be good, as a benchmark's must; raises UsageError at a bad one."""
     problems = []
-    for found in read_problems(source):
-        if isinstance(found, BadLine):
-            raise found.error
-        if expected and found.expected is None:
-            raise UsageError(f'The problem {found.id} has no "expected"; a benchmark needs the right answer.')
-        problems.append(found)
+    for number, line in read_lines(source):
+        problem = parse_problem(line, number)
+        if expected and problem.expected is None:
+            raise UsageError(f'The problem {problem.id} has no "expected"; a benchmark needs the right answer.')
+        problems.append(problem)
+    if not problems:
+        raise UsageError(f'The file {source} is empty; give one {{"id", "question"}} object a line.')
     return problems

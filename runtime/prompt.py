@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from models.errors import ModelError
 from models.family import Family
+from models.plain_text import strip_controls
 from runtime.backends.backend import ModelFacts, Vocabulary
 from runtime.request import Message
 from runtime.template import TemplateRefusedError, render_template
@@ -140,7 +141,7 @@ class MarkerCutter:
 
 
 def _shown(text: str) -> str:
-    plain = "".join(sign if sign.isprintable() else "?" for sign in text)
+    plain = strip_controls(text, lines=False, mark="?")
     return repr(plain if len(plain) <= 40 else plain[:40] + "…")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from runtime.events import Event, Progress
 from runtime.pace import Speed
 from runtime.reply import Finish
+from runtime.scores import Scores
 from runtime.sequence import STAY, Move
 
 PROMPT_TOKENS = 64
@@ -19,6 +20,7 @@ class Rehearsal:
 
     cancelled = False
     overdue = False
+    paused = False
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.speed: Speed | None = None
@@ -34,7 +36,7 @@ class Rehearsal:
         self._fresh = total - cached
         self._decoded = self._clock()
 
-    def before_draw(self) -> Move:
+    def before_draw(self, scores: Scores) -> Move:
         """Enough is known after a few draws."""
         return Move(finish="length") if self._drawn >= _DRAWS else STAY
 
@@ -53,6 +55,11 @@ class Rehearsal:
         prefill, decode = self._decoded - self._began, self._clock() - self._decoded
         if finish == "length" and self._drawn and min(prefill, decode) > 0:
             self.speed = Speed(self._fresh / prefill, self._drawn / decode)
+
+    @property
+    def has_events(self) -> bool:
+        """Whether it is over."""
+        return self.over
 
     def take_events(self) -> list[Event]:
         """One event when it is over, as a turn has."""

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Finish = Literal["stop", "length", "cancelled", "error"]
+CloseReason = Literal["natural", "soft", "probe", "loop", "budget", "deadline", "user", "off"]
+"""Why a thought ended."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,16 @@ class SpentBudget:
 
 
 @dataclass(frozen=True)
+class Vote:
+    """One thought's answer. `weight` 0..1; 0: it did not count, for it was empty, cut off or not waited for."""
+
+    answer: str
+    weight: float
+    close: CloseReason
+    thinking_tokens: int
+
+
+@dataclass(frozen=True)
 class Check:
     """One verifier's verdict."""
 
@@ -74,23 +86,26 @@ class Reply:
     model: ModelLabel
     thinking: str
     answer: str
-    close: str
+    close: CloseReason
     finish: Finish
     usage: Usage
     budget: SpentBudget
     timings: Timings
     checks: tuple[Check, ...] = field(default=())
     flags: tuple[str, ...] = field(default=())
+    votes: tuple[Vote, ...] = field(default=())
+    confidence: float | None = None
+    """Geometric mean probability of the answer's tokens, where it was asked for."""
     expected: str | None = None
     correct: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The JSON object; `checks`, `flags`, `expected`, `correct` stand only where they apply."""
         record = asdict(self)
-        for name in ("checks", "flags"):
+        for name in ("votes", "checks", "flags"):
             if not record[name]:
                 del record[name]
-        for name in ("expected", "correct"):
+        for name in ("confidence", "expected", "correct"):
             if record[name] is None:
                 del record[name]
         return record

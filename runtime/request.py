@@ -8,6 +8,8 @@ from typing import Literal
 from models.errors import UsageError
 
 Role = Literal["system", "user", "assistant"]
+EFFORTS = ("off", "low", "medium", "high")
+"""What a person may ask for in words; `runtime.effort` tells it in tokens."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,11 @@ class Message:
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits of one turn. `tokens` None: only the context limits; 0: no thinking at all. `seconds`: the whole reply is
-    there by then, counted from the moment an open model is asked.
+    """Limits of one turn.
 
-    `answer_reserve` tokens of the context are kept for the answer; None: a quarter of the context, at most 512.
+    `tokens` None: `effort` decides, or only the context limits; 0: no thinking at all. `seconds`: the whole reply is
+    there by then, counted from the moment an open model is asked. `answer_reserve` tokens of the context are kept for
+    the answer; None: a quarter of the context, at most 512.
     """
 
     tokens: int | None = None
@@ -35,6 +38,8 @@ class Budget:
     def __post_init__(self) -> None:
         if self.tokens is not None and self.tokens < 0:
             raise UsageError(f"The budget is {self.tokens}; give 0 (off) or more thinking tokens, or `unlimited`.")
+        if self.effort is not None and self.effort not in EFFORTS:
+            raise UsageError(f"{self.effort!r} is no effort; there are {', '.join(EFFORTS)}.")
         if self.seconds is not None and not 0.0 < self.seconds < 1e9:
             raise UsageError(f"The deadline is {self.seconds} s; give a number of seconds above 0.")
         if self.answer_reserve is not None and self.answer_reserve < 1:
@@ -43,7 +48,79 @@ class Budget:
     @property
     def off(self) -> bool:
         """Whether the turn is answered without thinking."""
-        return self.tokens == 0
+        return self.tokens == 0 or (self.tokens is None and self.effort == "off")
+
+
+@dataclass(frozen=True)
+class Probing:
+    """Trial answers while it thinks: where the model is about to doubt, or every `every` tokens, from `least` thinking
+    tokens on, at most `most` times, at most `length` tokens each.
+
+    An answer ends the thought if its tokens' geometric mean probability is `confidence` or more and it is the same
+    `agreeing` times running; or if it is the same three times.
+    """
+
+    confidence: float = 0.95
+    agreeing: int = 2
+    every: int = 256
+    least: int = 256
+    most: int = 10
+    length: int = 20
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.confidence <= 1.0:
+            raise UsageError(
+                f"The confidence of a trial answer is {self.confidence}; give a number above 0, at most 1."
+            )
+        if min(self.agreeing, self.every, self.most, self.length) < 1:
+            raise UsageError("Trial answers need counts of 1 or more.")
+
+
+@dataclass(frozen=True)
+class Endings:
+    """How a thought may be ended besides by its limits. A logit difference is in nats.
+
+    `message`: a forced close says the family's closing message first. `sentence`: near the budget's end a sentence's
+    end is looked for, else the thought goes on to the last token. `margin`: close at
+    a boundary, from `least` thinking tokens on, where the closer was twice running so little below the most likely
+    token; None: never. `ramp`: pull towards the closer over the last 30 % of the budget. `hesitation`: taken off words
+    that doubt what was said. `loops`: break a thought that goes in circles, then close it. `probing`:
+    end it where a trial answer is sure.
+    """
+
+    message: bool = True
+    sentence: bool = True
+    margin: float | None = None
+    ramp: bool = False
+    hesitation: float = 0.0
+    loops: bool = True
+    least: int = 256
+    probing: Probing | None = None
+
+    def __post_init__(self) -> None:
+        if self.margin is not None and self.margin < 0.0:
+            raise UsageError(f"The margin of a soft close is {self.margin}; give 0 or more nats.")
+        if not 0.0 <= self.hesitation <= 20.0:
+            raise UsageError(f"The hesitation penalty is {self.hesitation}; give 0 to 20 nats (it has to be finite).")
+
+
+@dataclass(frozen=True)
+class Voting:
+    """Several thoughts on one question at once, and a vote over their answers.
+
+    `count` thoughts; `first`: the vote is over when so many have answered (short-m@k, arXiv 2505.17813); None: when
+    the outcome cannot change any more. `weighted`: each answer counts by the model's confidence in it.
+    """
+
+    count: int
+    first: int | None = None
+    weighted: bool = True
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise UsageError(f"{self.count} votes were asked for; give 1 or more.")
+        if self.first is not None and not 1 <= self.first <= self.count:
+            raise UsageError(f"The first {self.first} of {self.count} votes were asked for; give 1 to {self.count}.")
 
 
 @dataclass(frozen=True)
@@ -80,6 +157,11 @@ class Request:
     id: str = ""
     thinking: str = ""
     thinking_closed: bool = False
+    endings: Endings | None = None
+    """None: what the model's file advises."""
+    voting: Voting | None = None
+    confidence: bool = False
+    """Whether the reply tells how sure the model was of its answer; costs a look at all logits for each token of it."""
 
     def __post_init__(self) -> None:
         if self.thinking and self.budget.off:

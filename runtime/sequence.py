@@ -8,15 +8,30 @@ from typing import Any, Protocol
 
 from runtime.reply import Finish
 from runtime.request import Sampling
+from runtime.scores import Scores
 
 
 @dataclass(frozen=True)
 class Move:
-    """What happens to a sequence before its next draw: take back `retract` ids, then put in `force`, or end."""
+    """What happens to a sequence before its next draw: take back `retract` ids, then put in `force`, or end.
+
+    `fork` starts another sequence with all its ids; `hold` draws nothing now and asks again once it is not paused.
+    """
 
     retract: int = 0
     force: tuple[int, ...] = ()
     finish: Finish | None = None
+    fork: Fork | None = None
+    hold: bool = False
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A sequence that shares another one's ids and goes on with `ids` of its own."""
+
+    ids: tuple[int, ...]
+    sampling: Sampling
+    steer: Steer
 
 
 STAY = Move()
@@ -37,8 +52,12 @@ class Steer(Protocol):
     def progress(self, done: int, total: int, cached: int) -> None:
         """So many ids of the prompt stand in the cache, `cached` of them from before."""
 
-    def before_draw(self) -> Move:
-        """Asked with logits at hand; `STAY`: draw."""
+    @property
+    def paused(self) -> bool:
+        """Whether the sequence should stand still for now."""
+
+    def before_draw(self, scores: Scores) -> Move:
+        """Asked with logits at hand, which may be changed; `STAY`: draw."""
 
     def permits(self, token: int) -> bool:
         """Whether a drawn token may stand; if not, the next most likely one that may is taken."""
@@ -69,6 +88,8 @@ class Sequence:
     started: bool = False
     """Whether a token was drawn."""
     finish: Finish | None = None
+    spare: bool = False
+    """Whether it may take a place that is kept free for forks."""
 
     def __post_init__(self) -> None:
         self.history = list(self.prompt)

@@ -183,6 +183,8 @@ def read_config(path: Path) -> dict[str, Any]:
         text = path.read_bytes().decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    except IsADirectoryError as error:
+        raise UsageError(f"The settings {path} are a folder, not a file; remove or rename that folder.") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"The settings {path} are no UTF-8 text ({error}); correct or remove the file.") from error
     except OSError as error:

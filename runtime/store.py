@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from models.errors import UsageError, WriteError
 from models.locations import state_folder
+from models.write_fault import write_error
 from runtime.reply import Reply
 
 _FILE = "kangae.sqlite3"
@@ -346,9 +347,7 @@ def _cannot_write(path: Path, error: Exception) -> WriteError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if "not a database" in reason or "malformed" in reason:
         return WriteError(f"The sessions in {path} are damaged ({reason}); move that file away and a new one is made.")
-    return WriteError(
-        f"The sessions cannot be written to {path} ({reason}); free space or set KANGAE_STATE_DIR to another folder."
-    )
+    return write_error(path, error, "set KANGAE_STATE_DIR to another folder", what=f"The sessions in {path}")
 
 
 def _clean(text: str) -> str:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from models.errors import ModelError, UsageError
+from models.plain_text import strip_controls
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -84,7 +85,7 @@ def render_template(source: str, messages: Sequence[Mapping[str, str]], variable
 def _told(error: BaseException) -> ModelError | TemplateRefusedError:
     from runtime.sandbox import Refused
 
-    reason = "".join(sign if sign.isprintable() else " " for sign in str(error))[:300] or type(error).__name__
+    reason = strip_controls(str(error), lines=False, mark=" ")[:300] or type(error).__name__
     if isinstance(error, Refused):
         return TemplateRefusedError(f"The model's chat template says: {reason}")
     return ModelError(f"The model's chat template cannot be used ({reason}); use another file of the model.")

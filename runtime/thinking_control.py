@@ -8,15 +8,15 @@ it needs in `View`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from models.errors import CannotMeetError
-from runtime.events import CloseReason
 from runtime.pace import Deadline
 from runtime.phase import Outlook, Phase
-from runtime.reply import Finish
+from runtime.reply import CloseReason, Finish
 from runtime.request import Budget
+from runtime.soft_close import SoftClose
 
 _LEAST_THOUGHT = 4  # tokens: less room than this is no thought
 _LEAST_ANSWER = 4  # tokens: so long a model is kept from ending a turn that has no answer yet
@@ -30,7 +30,9 @@ class Limits:
     """What holds for one turn, all in tokens.
 
     `thinking`: most sampled thinking tokens (0: no thinking); `reserve`: kept for the answer; `answer`: most answer
-    tokens (None: what the context still holds); `minimum`: no closing before so many; `deadline`: in seconds.
+    tokens (None: what the context still holds); `minimum`: no closing before so many; `deadline`: in seconds; `room`:
+    thinking tokens that the context holds, to which a budget may be raised; `sentence`: look for a sentence's end near
+    the budget's.
     """
 
     thinking: int
@@ -38,6 +40,12 @@ class Limits:
     answer: int | None = None
     minimum: int = 0
     deadline: Deadline | None = None
+    room: int = field(default=0, compare=False)
+    sentence: bool = field(default=True, compare=False)
+
+    def raised(self, tokens: int) -> Limits:
+        """These limits with so many more thinking tokens, as far as the context holds them."""
+        return replace(self, thinking=max(self.thinking, min(self.thinking + tokens, self.room)))
 
 
 def default_reserve(context: int) -> int:
@@ -76,6 +84,7 @@ def plan_limits(budget: Budget, *, prompt: int, context: int, closing: int) -> L
         answer=budget.answer_reserve,
         minimum=max(0, min(budget.minimum, thinking)),
         deadline=None if budget.seconds is None else Deadline(budget.seconds, reserve, closing),
+        room=room,
     )
 
 
@@ -84,7 +93,9 @@ class View(NamedTuple):
 
     `tail` is the thought's end; `settled`: neither a tag nor a character is half written; `now`: seconds since the
     turn began; `opening`: nothing was said yet, and what is held back may become an opener; `step`: seconds that a
-    token takes now; `begun`: when the first one was on its way.
+    token takes now; `begun`: when the first one was on its way; `looping`: the thought goes in circles and could not
+    be turned; `sure`: a trial answer was sure; `margin`: at a boundary, how far (nats) the closer is below the most
+    likely token, None: not looked.
     """
 
     phase: Phase
@@ -98,6 +109,9 @@ class View(NamedTuple):
     opening: bool = False
     step: float = 0.0
     begun: float = 0.0
+    looping: bool = False
+    sure: bool = False
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +152,7 @@ def budget_spent(view: View, limits: Limits) -> CloseReason | None:
     left = limits.thinking - view.thinking_tokens
     if left <= 0:
         return "budget"
-    near = left <= min(_WINDOW, limits.thinking // 4) and view.thinking_tokens >= limits.minimum
+    near = limits.sentence and left <= min(_WINDOW, limits.thinking // 4) and view.thinking_tokens >= limits.minimum
     return "budget" if near and view.settled and at_boundary(view.tail) else None
 
 
@@ -153,7 +167,30 @@ def deadline_near(view: View, limits: Limits) -> CloseReason | None:
     return "deadline" if near and view.settled and at_boundary(view.tail) else None
 
 
-DEFAULT_RULES: tuple[Rule, ...] = (asked_by_user, budget_spent, deadline_near)
+def going_in_circles(view: View, limits: Limits) -> CloseReason | None:
+    """What is said over and over will not become an answer."""
+    return "loop" if view.looping and view.phase is Phase.THINKING else None
+
+
+def answer_is_sure(view: View, limits: Limits) -> CloseReason | None:
+    """A trial answer needs no more thought."""
+    near = view.sure and view.phase is Phase.THINKING and view.thinking_tokens >= limits.minimum
+    return "probe" if near else None
+
+
+class NearlyClosed:
+    """Twice running the model nearly closed at a boundary (a rule that remembers: one for each turn)."""
+
+    def __init__(self, soft: SoftClose) -> None:
+        self._soft = soft
+
+    def __call__(self, view: View, limits: Limits) -> CloseReason | None:
+        if view.margin is None or view.phase is not Phase.THINKING or view.thinking_tokens < limits.minimum:
+            return None
+        return "soft" if self._soft.seen(view.margin) else None
+
+
+DEFAULT_RULES: tuple[Rule, ...] = (asked_by_user, budget_spent, deadline_near, going_in_circles, answer_is_sure)
 
 
 class ThinkingControl:
@@ -163,6 +200,15 @@ class ThinkingControl:
         self.limits = limits
         self.close: CloseReason | None = "off" if off else None
         self._rules = rules
+
+    def grant(self, tokens: int) -> None:
+        """Raise the budget, as far as the context holds it."""
+        self.limits = self.limits.raised(tokens)
+
+    def occupy(self, tokens: int) -> None:
+        """So many tokens of the context were put in that no budget counted."""
+        room = self.limits.room - tokens
+        self.limits = replace(self.limits, room=room, thinking=min(self.limits.thinking, room))
 
     def decide(self, view: View) -> Decision:
         """What to do before the next token is drawn."""

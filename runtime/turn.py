@@ -4,22 +4,47 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from models.errors import CannotMeetError, KangaeError
 from models.family import Family
 from runtime.backends.backend import Vocabulary
-from runtime.events import AnswerDelta, Closed, Done, Event, Progress, ThinkingDelta, joined
-from runtime.pace import Pace, Speed
+from runtime.events import Done, Event, Progress
+from runtime.hesitation import hesitations
+from runtime.pace import Speed
 from runtime.phase import NO_TAG, Phase, PhaseTracker, Piece
+from runtime.probe import Probe
 from runtime.prompt import MarkerCutter, Prompt
-from runtime.reply import Finish, ModelLabel, Reply, SpentBudget, Timings, Usage
-from runtime.request import Request
+from runtime.reply import Finish, ModelLabel, Reply, SpentBudget, Usage
+from runtime.request import Endings, Request, Sampling
 from runtime.responder import Control
-from runtime.sequence import STAY, Move
-from runtime.thinking_control import Decision, ThinkingControl, View, plan_limits
+from runtime.scores import Scores
+from runtime.sequence import STAY, Fork, Move
+from runtime.steering import NO_DOUBTS, Steering
+from runtime.thinking_control import (
+    DEFAULT_RULES,
+    Decision,
+    NearlyClosed,
+    Rule,
+    ThinkingControl,
+    View,
+    at_boundary,
+    plan_limits,
+)
+from runtime.transcript import Transcript
+from runtime.trial_answers import TrialAnswer
+from runtime.turn_clock import TurnClock
+from runtime.votes import confidence
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_LEAK_START = 800  # signs, about 200 tokens
+_HESITATIONS = 2
+_LEAST_AFTER_HINT = 8
 
 
 class Turn:
@@ -47,10 +72,12 @@ class Turn:
         prepare_seconds: float = 0.0,
         speed: Speed | None = None,
         asked: float | None = None,
+        endings: Endings | None = None,
+        doubts: npt.NDArray[np.int64] = NO_DOUBTS,
+        can_fork: bool = False,
     ) -> None:
         self.request = request
         self.branch = branch
-        self.over = False  # whether `Done` was taken
         self._prompt_tokens = len(prompt.ids)
         self._end_ids = vocabulary.end_ids | prompt.turn_ids
         self._family = family
@@ -58,34 +85,41 @@ class Turn:
         self._model = model
         self._live = control
         self._abandoned = False
-        self._clock = clock
-        self._load_seconds, self._prepare_seconds = load_seconds, prepare_seconds
+        self._clock = TurnClock(
+            clock,
+            asked=asked,
+            step=speed.step if speed is not None else 0.0,
+            load=load_seconds,
+            prepare=prepare_seconds,
+        )
 
         budget = request.budget
         opening = self._opening(prompt)
-        self._closing = self._tokens(family.forced_close)
+        endings = endings or Endings()
+        closer = family.closer + family.after_closer
+        self._closing = self._tokens(family.forced_close if endings.message else closer)
         self.ids = (*prompt.ids, *opening)
         closing = 0 if budget.off else len(self._closing)
         limits = plan_limits(budget, prompt=len(self.ids), context=context, closing=closing)
-        self._control = ThinkingControl(limits, off=budget.off)
+        self._probing, self._can_fork, self._trial_runs = endings.probing, can_fork, False
+        self._steering = Steering(endings, self._tokens(family.closer)[0], doubts)
+        rules: tuple[Rule, ...] = DEFAULT_RULES
+        if self._steering.soft is not None:
+            rules = (*rules, NearlyClosed(self._steering.soft))
+        limits = replace(limits, sentence=endings.sentence)
+        self._control = ThinkingControl(limits, off=budget.off, rules=rules)
         phase = Phase.ANSWER if budget.off else Phase.THINKING if prompt.starts_in_thinking else Phase.BEFORE
         self._tracker = PhaseTracker(family.openers, family.closers, phase=phase)
 
         self._afterwards: list[Callable[[], None]] = []
-        self._outbox: deque[Event] = deque()
-        self._thinking: list[str] = []
-        self._answer: list[str] = []
-        self._announced = False
+        self._said = Transcript(self._tracker, branch, clock)
         self._forced_tokens = len(opening)
-        self._sampled = 0
+        self._granted = self._hinted = 0
         self._cached = 0
-        self._started = clock() if asked is None else asked
-        self._pace = Pace(speed.step if speed is not None else 0.0)
+        self._scores: Scores | None = None
+        self._log_probabilities: list[float] = []
         if budget.seconds is not None and speed is not None:
             _require_time(budget.seconds, len(self.ids), closing, speed)
-        self._admitted: float | None = None
-        self._prefilled: float | None = None
-        self._first: dict[str, float] = {}
         if opening:
             self._open_by_force(prompt)
 
@@ -94,13 +128,18 @@ class Turn:
     @property
     def cancelled(self) -> bool:
         """Whether the user, or the reader of the events, gave up."""
-        return self._abandoned or self._live.cancelled
+        return self._abandoned or self._live.stopped(self.branch)
+
+    @property
+    def paused(self) -> bool:
+        """Whether the user wants it to stand still."""
+        return (self._live.paused or self._trial_runs) and not self._abandoned
 
     @property
     def overdue(self) -> bool:
         """Whether the deadline has passed."""
         seconds = self.request.budget.seconds
-        return seconds is not None and self._clock() - self._started >= seconds
+        return seconds is not None and self._clock.now >= seconds
 
     def abandon(self) -> None:
         """Nobody reads on: end this turn alone."""
@@ -112,18 +151,34 @@ class Turn:
 
     def progress(self, done: int, total: int, cached: int) -> None:
         """Tell how far the prompt is decoded."""
-        now = self._clock()
         self._cached = min(cached, self._prompt_tokens)
-        if self._admitted is None:
-            self._admitted = now
-        if done >= total:
-            self._prefilled = now
-            self._pace.begin(now)
-        self._outbox.append(Progress(done, total, cached, self.branch))
+        self._clock.progressed(done=done >= total)
+        self._said.add(Progress(done, total, cached, self.branch))
 
-    def before_draw(self) -> Move:
-        """What the live control or the clock ask for since the last token."""
-        return self._move(self._control.decide(self._view()))
+    def before_draw(self, scores: Scores) -> Move:
+        """What the live control or the clock ask for since the last token; else the odds of the next one are set."""
+        tracker, steering = self._tracker, self._steering
+        self._scores = scores if self.request.confidence else None
+        if tracker.phase is not Phase.THINKING:
+            return self._move(self._control.decide(self._view()))
+        if self._live.granted > self._granted:
+            self._control.grant(self._live.granted - self._granted)
+            self._granted = self._live.granted
+        view = self._view()
+        boundary = tracker.settled and at_boundary(tracker.tail)
+        if steering.soft is not None and boundary and steering.soft.looks(tracker.thinking_tokens):
+            view = view._replace(margin=steering.margin(scores))
+        move = self._move(self._control.decide(view))
+        if move is not STAY:
+            return move
+        if boundary and len(self._live.hints) > self._hinted:
+            return self._put_hint()
+        if self._can_fork and steering.wants_trial(scores, tracker.thinking_tokens, boundary=boundary):
+            return self._ask_on_trial()
+        if not steering.idle:
+            budget = self.request.budget.tokens
+            steering.change(scores, tracker.thinking_tokens / self._control.limits.thinking if budget else 0.0)
+        return STAY
 
     def permits(self, token: int) -> bool:
         """Whether a drawn token may stand (thinking control's bans, by the text it would complete)."""
@@ -134,11 +189,18 @@ class Turn:
 
     def drawn(self, token: int) -> Move:
         """Count the token, tell its text, decide what follows."""
-        self._pace.drew(self._clock())
+        self._clock.drew(counts=token not in self._end_ids)
         if token in self._end_ids:
             return self._move(self._control.end_of_sequence(self._view()), retract=1)
-        self._sampled += 1
-        self._emit(self._tracker.feed(token, self._vocabulary.piece(token)))
+        piece = self._vocabulary.piece(token)
+        thought = self._tracker.phase is Phase.THINKING
+        self._emit(self._tracker.feed(token, piece))
+        if self._scores is not None and self._tracker.phase is Phase.ANSWER and not thought:
+            self._log_probabilities.append(self._scores.log_probability(token))
+        if thought and self._tracker.phase is Phase.THINKING:
+            self._steering.said(token, piece.decode("utf-8", "replace"))
+        elif thought and self._steering.lifted:
+            self._control.close = self._control.close or "soft"
         return self._move(self._control.decide(self._view()))
 
     def ended(self, finish: Finish, error: Exception | None) -> None:
@@ -148,7 +210,7 @@ class Turn:
         self._control.ended(self._view(), finish)
         self._emit(self._tracker.finish())
         if finish in ("stop", "length"):
-            self._announce()
+            self._said.announce(self._control.close)
         flags: tuple[str, ...] = ()
         if isinstance(error, KangaeError):
             flags = (f"{error.title}: {error.detail}",)
@@ -156,22 +218,25 @@ class Turn:
             flags = (f"The engine failed: {error}",)
         elif finish == "length" and self._control.close == "deadline":
             flags = ("deadline: the answer was cut off",)
-        self._outbox.append(Done(self._reply(finish, flags), self.branch))
+        if hesitations(self._said.answer[:_LEAK_START]) > _HESITATIONS:
+            flags = (*flags, "leak: the answer goes on thinking")
+        self._said.add(Done(self._reply(finish, flags), self.branch))
 
     # what the responder takes
 
+    @property
+    def over(self) -> bool:
+        """Whether `Done` was taken."""
+        return self._said.over
+
+    @property
+    def has_events(self) -> bool:
+        """Whether any wait to be taken."""
+        return self._said.has_events
+
     def take_events(self) -> list[Event]:
-        """All events since the last call; what stacked up of one kind becomes one delta."""
-        events: list[Event] = []
-        while self._outbox:
-            event = self._outbox.popleft()
-            self.over = self.over or isinstance(event, Done)
-            one = joined(events[-1], event) if events else None
-            if one is not None:
-                events[-1] = one
-            else:
-                events.append(event)
-        return events
+        """All events since the last call."""
+        return self._said.take_events()
 
     # inside
 
@@ -210,6 +275,41 @@ class Turn:
         if request.thinking_closed:
             self._emit(self._feed_forced(self._own_close(request.thinking)))
 
+    def _put_hint(self) -> Move:
+        """The next hint as a line of its own; one that the context does not hold is left out."""
+        text = self._live.hints[self._hinted].strip() + "\n"
+        self._hinted += 1
+        text = text if self._tracker.tail.endswith("\n") or not self._tracker.tail else "\n" + text
+        ids = tuple(MarkerCutter(self._vocabulary).content_ids(text))
+        if len(ids) + _LEAST_AFTER_HINT > self._control.limits.room - self._tracker.thinking_tokens:
+            return STAY
+        self._control.occupy(len(ids))
+        self._forced_tokens += len(ids)
+        self._emit([self._tracker.put_thought(text)])
+        return Move(force=ids)
+
+    def _ask_on_trial(self) -> Move:
+        """Fork the thought, close the fork, and stand still until it has answered."""
+        probing, trials = self._probing, self._steering.trials
+        assert probing is not None and trials is not None
+        trials.asked(self._tracker.thinking_tokens)
+        self._trial_runs = True
+        ids = self._close_ids(message=True)
+        probe = Probe(
+            self._vocabulary,
+            self._end_ids,
+            most=probing.length,
+            forced=len(ids),
+            cancelled=lambda: self.cancelled or self.overdue,
+            on_end=self._trial_over,
+        )
+        return Move(fork=Fork(ids, Sampling(), probe), hold=True)
+
+    def _trial_over(self, answer: TrialAnswer) -> None:
+        self._trial_runs = False
+        if self._steering.trials is not None:
+            self._steering.trials.told(answer)
+
     def _view(self) -> View:
         tracker = self._tracker
         return View(
@@ -220,10 +320,12 @@ class Turn:
             tracker.settled,
             tracker.has_answer,
             self._live.wants_answer,
-            self._clock() - self._started,
+            self._clock.now,
             tracker.opening,
-            self._pace.step,
-            (self._prefilled or self._started) - self._started,
+            self._clock.step,
+            self._clock.begun,
+            self._steering.looping,
+            self._steering.trials is not None and self._steering.trials.sure,
         )
 
     def _move(self, decision: Decision, *, retract: int = 0) -> Move:
@@ -252,43 +354,18 @@ class Turn:
         return pieces
 
     def _emit(self, pieces: list[Piece]) -> None:
-        """Events of one decode step: adjacent pieces of one kind are one delta; `Closed` stands before the first
-        answer."""
-        merged: list[Piece] = []
-        for piece in pieces:
-            if merged and (merged[-1].kind, merged[-1].forced) == (piece.kind, piece.forced):
-                merged[-1] = replace(piece, text=merged[-1].text + piece.text)
-            else:
-                merged.append(piece)
-        for piece in merged:
-            self._first.setdefault(piece.kind, self._clock())
-            if piece.kind == "thinking":
-                self._thinking.append(piece.text)
-                self._outbox.append(ThinkingDelta(piece.text, self._tracker.thinking_tokens, piece.forced, self.branch))
-            else:
-                self._announce()
-                self._answer.append(piece.text)
-                self._outbox.append(AnswerDelta(piece.text, self._tracker.answer_tokens, self.branch))
-        if self._tracker.phase is Phase.ANSWER and pieces and not self._announced:
-            self._announce()
-
-    def _announce(self) -> None:
-        if not self._announced:
-            self._announced = True
-            self._outbox.append(Closed(self._control.close or "natural", self._tracker.thinking_tokens, self.branch))
+        self._said.say(pieces, self._control.close)
 
     def _reply(self, finish: Finish, flags: tuple[str, ...]) -> Reply:
-        now = self._clock()
-        admitted = self._admitted if self._admitted is not None else now
-        prefilled = self._prefilled if self._prefilled is not None else now
         budget, spent = self.request.budget, self._tracker.thinking_tokens
-        fresh = self._prompt_tokens - self._cached if self._prefilled is not None else 0
+        tokens = None if budget.tokens is None else budget.tokens + self._granted
+        fresh = self._prompt_tokens - self._cached if self._clock.prefilled else 0
         return Reply(
             id=self.request.id or uuid.uuid4().hex,
             question=next((one.content for one in reversed(self.request.messages) if one.role == "user"), ""),
             model=self._model,
-            thinking="".join(self._thinking).strip("\r\n"),
-            answer="".join(self._answer).strip(),
+            thinking=self._said.thinking,
+            answer=self._said.answer,
             close=self._control.close or "natural",
             finish=finish,
             usage=Usage(
@@ -296,30 +373,22 @@ class Turn:
                 cached_tokens=self._cached,
                 thinking_tokens=spent,
                 forced_tokens=self._forced_tokens,
+                probe_tokens=0 if self._steering.trials is None else self._steering.trials.spent,
                 answer_tokens=self._tracker.answer_tokens,
             ),
             budget=SpentBudget(
-                tokens=budget.tokens,
+                tokens=tokens,
                 seconds=budget.seconds,
                 effort=budget.effort,
                 answer_reserve=self._control.limits.reserve,
-                overshoot_tokens=0 if budget.tokens is None else max(0, spent - budget.tokens),
+                overshoot_tokens=0 if tokens is None else max(0, spent - tokens),
             ),
-            timings=Timings(
-                load_s=self._load_seconds,
-                prepare_s=self._prepare_seconds,
-                prefill_s=prefilled - self._started,
-                first_thinking_s=self._since_start("thinking"),
-                first_answer_s=self._since_start("answer"),
-                total_s=now - self._started,
-                prefill_tps=_rate(fresh, prefilled - admitted),
-                decode_tps=_rate(self._sampled, now - prefilled),
+            timings=self._clock.timings(
+                fresh=fresh, thinking=self._said.began("thinking"), answer=self._said.began("answer")
             ),
             flags=flags,
+            confidence=confidence(self._log_probabilities) if self.request.confidence else None,
         )
-
-    def _since_start(self, kind: str) -> float:
-        return self._first[kind] - self._started if kind in self._first else 0.0
 
 
 def _require_time(seconds: float, prompt: int, closing: int, speed: Speed) -> None:
@@ -333,7 +402,3 @@ def _require_time(seconds: float, prompt: int, closing: int, speed: Speed) -> No
         f"A reply within {seconds:g} s cannot be kept: on this machine the shortest one takes about {least:.2g} s. "
         f"Give --deadline {math.ceil(least * 1.2)} or more{shorter}."
     )
-
-
-def _rate(tokens: int, seconds: float) -> float:
-    return tokens / seconds if tokens > 0 and seconds > 0 else 0.0

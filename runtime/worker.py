@@ -21,8 +21,8 @@ from models.plain_text import strip_controls
 from runtime.backends.backend import ModelFacts
 from runtime.events import Event
 from runtime.request import Request
-from runtime.responder import Control, Responder
-from runtime.worker_protocol import Ask, Ended, Happened, Loading, Opened, Start, Steer, Stop, ToWorker, Wish
+from runtime.responder import Cancel, Control, Responder
+from runtime.worker_protocol import Ask, Ended, Happened, Loading, Opened, Start, Steer, Stop, ToWorker
 
 _CLOSE_S = 4.0
 _TAIL_BYTES = 4096
@@ -136,14 +136,15 @@ class _Worker:
         self._send(Ask(turn, requests, many))
         if self.dead:  # it died before the queue was known to the reader
             queue.put(Ended(turn, self._obituary()))
-        told: set[Wish] = set()
+        told = 0
+        telling = threading.RLock()  # wishes may come from several threads and, by a signal, from within
 
         def steer() -> None:
-            wishes: dict[Wish, bool] = {"answer_now": control.wants_answer, "cancel": control.cancelled}
-            for wish, wanted in wishes.items():
-                if wanted and wish not in told:
-                    told.add(wish)
-                    self._send(Steer(turn, wish))
+            nonlocal told
+            with telling:
+                while told < len(control.wishes):
+                    told += 1
+                    self._send(Steer(turn, control.wishes[told - 1]))
 
         control.on_change(steer)
         ended = False
@@ -164,7 +165,7 @@ class _Worker:
             control.forget(steer)
             self._turns.pop(turn, None)
             if not ended:
-                self._send(Steer(turn, "cancel"))
+                self._send(Steer(turn, Cancel()))
 
     def close(self) -> None:
         self._send(Stop())

@@ -78,7 +78,7 @@ class _Desk:
             elif isinstance(message, Steer):
                 control = self._controls.get(message.turn)
                 if control is not None:
-                    control.cancel() if message.wish == "cancel" else control.answer_now()
+                    control.tell(message.wish)
             elif isinstance(message, Stop):
                 self.stopping.set()
 

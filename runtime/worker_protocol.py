@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from models.errors import KangaeError
 from runtime.backends.backend import ModelFacts
 from runtime.events import Event
 from runtime.request import Request
-
-Wish = Literal["answer_now", "cancel"]
+from runtime.responder import Wish
 
 
 @dataclass(frozen=True)

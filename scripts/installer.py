@@ -171,7 +171,7 @@ def install_library(python: Path, requirement: str, backend: str, built_before: 
     if wheel is None:
         wheel = build_wheel(python, requirement, folder, backend, flags)
     else:
-        print(f"Using the llama.cpp build kept in {folder} …", file=sys.stderr, flush=True)
+        print(f"Using the llama.cpp build kept in {for_people(folder.parent)} …", file=sys.stderr, flush=True)
     PipRun(python).run("install", "--force-reinstall", "--no-deps", str(wheel), what="llama.cpp")
 
 
@@ -181,11 +181,8 @@ def build_wheel(python: Path, requirement: str, folder: Path, backend: str, flag
     pip's cache of wheels knows no CMAKE_ARGS, so each kind of build has one of its own: other projects get no wheel of
     ours, and we none of theirs. A download stays there for a build that was broken off.
     """
-    print(
-        f"Preparing llama.cpp for {backend}; a build takes some minutes, once. Kept in {folder}",
-        file=sys.stderr,
-        flush=True,
-    )
+    print(f"Preparing llama.cpp for {backend}; a build takes some minutes, once.", file=sys.stderr, flush=True)
+    print(f"It is kept in {for_people(folder.parent)}", file=sys.stderr, flush=True)
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     environment = {**os.environ, "CMAKE_ARGS": f"{LEFT_OUT} {flags}".strip()}
     downloads = cache_folder() / "pip" / folder.name
@@ -246,6 +243,11 @@ def machine(flags: str) -> str:
         abilities += platform.processor()
     mark = hashlib.sha256(abilities.encode()).hexdigest()[:8]
     return f"{platform.system().lower()}-{platform.machine()}-{mark}"
+
+
+def for_people(path: Path) -> str:
+    """A path as short as a shell takes it."""
+    return f"~/{path.relative_to(Path.home())}" if path.is_relative_to(Path.home()) else str(path)
 
 
 def cache_folder() -> Path:

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import IO
 
 _COUNTER = re.compile(r"^\s*\[\s*(\d+/\d+|\d+%)\]\s*(.*)")
-_SOURCE = re.compile(r"([^/\s]+\.(?:c|cc|cpp|cu|m|mm|comp|metal))(?:\.o)?\s*$")
+# ninja shows the commands (a link between ": &&" and "&& :"), make says what it does.
+_COMPILE = re.compile(r"\s-c\s+(?:\S*/)?([^/\s]+\.\w+)(?:\s|$)|^Building \w+ object (?:\S*/)?([^/\s]+)\.o$")
+_LINK = re.compile(r"^: && .*\s(?:-o|qc)\s|^Linking ")
 _STEP = re.compile(r"^\s*(Collecting|Downloading|Using cached|Building|Installing|Preparing metadata|Processing)\b")
 _BUILD = re.compile(r"Installing build dependencies|Building wheel for llama")
 _OFFLINE = re.compile(
@@ -123,9 +125,7 @@ class PipRun:
                 check()
             counted = _COUNTER.match(line)
             if counted:
-                counter, step = f"[{counted[1]}] ", counted[2].strip()
-                source = _SOURCE.search(step)
-                step = f"compiling {source[1]}" if source else "linking" if " -o " in step else "preparing"
+                counter, step = f"[{counted[1]}] ", build_step(counted[2].strip())
             elif _STEP.match(line):
                 counter, step = "", line.strip()
             self._show(f"{what}: {counter}{step}", time.monotonic() - start)
@@ -149,6 +149,14 @@ class PipRun:
         if self._terminal and self._shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+def build_step(command: str) -> str:
+    """What a step of the build does, by the command that ninja shows or the words that make says."""
+    compiled = _COMPILE.search(command)
+    if compiled:
+        return f"compiling {compiled[1] or compiled[2]}"
+    return "linking" if _LINK.search(command) else "preparing"
 
 
 def _read(source: IO[str], lines: queue.Queue[str | None]) -> None:

@@ -6,7 +6,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Markdown
 
-from runtime.plain_text import one_line
+from models.plain_text import one_line
 from tui.live_text import LiveText
 from tui.markdown_rules import make_parser
 

@@ -5,26 +5,26 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import ClassVar
 
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
 
 from models.errors import KangaeError
+from models.plain_text import one_line
 from runtime.commands.keep import KeptConversation
-from runtime.plain_text import one_line
-from runtime.request import Budget, Request, Sampling
+from runtime.request import Budget, Request
 from runtime.request import Message as Said
 from runtime.responder import Control, Responder
-from tui.budget_steps import budget_name, budget_steps, next_budget
+from tui.budget_steps import budget_name, budget_steps, larger_budget, smaller_budget
+from tui.calm_app import CalmApp
+from tui.chat_options import ChatOptions
 from tui.conversation import Conversation
-from tui.fault import fault
 from tui.help_screen import HelpScreen
 from tui.key_line import KeyLine
 from tui.model_slot import ModelSlot, Opener
@@ -35,29 +35,14 @@ from tui.status_line import BudgetLabel, StatusLine
 from tui.theme import KANGAE_THEME
 from tui.turn import Turn
 from tui.turn_feed import TurnFeed
+from tui.turn_keeper import STOPPING_S, TurnKeeper
 from tui.welcome import Example
 
 _FLUSH_S = 0.1  # new text is laid out ten times a second: each layout costs, and nobody reads faster
-_STOPPING_S = 2.0  # a stopped turn gives its reply within a decode step; what takes longer is kept as it was shown
+_LEAVING_S = 0.3  # the same grace as for any stopped turn would be too long where the system ends the program
 
 
-@dataclass(frozen=True)
-class ChatOptions:
-    """What holds for every turn. `budget` in thinking tokens, None: unlimited; the key F2 changes it. `deadline`: in
-    seconds, for the whole reply.
-
-    `sampling` says how the open model draws, with (True) or without a thought; None: the model's own defaults.
-    """
-
-    budget: int | None = None
-    minimum: int = 0
-    deadline: float | None = None
-    max_answer: int | None = None
-    system: str = ""
-    sampling: Callable[[Responder, bool], Sampling | None] | None = None
-
-
-class KangaeApp(App[None]):
+class KangaeApp(CalmApp):
     """`opener` opens the model (in a thread); `log` begins a conversation that is kept; `preferences` is the file of
     view settings."""
 
@@ -71,6 +56,7 @@ class KangaeApp(App[None]):
         Binding("f1", "help", "Help", key_display="F1"),
         Binding("f2", "next_budget", "Budget", key_display="F2"),
         Binding("ctrl+b", "next_budget", "Budget", show=False, priority=True),
+        Binding("shift+f2,f14", "larger_budget", "Larger budget", show=False),  # F14: how terminals send Shift+F2
         Binding("ctrl+t", "toggle_thought", "Thought", priority=True),
         Binding("ctrl+n", "new_conversation", "New", priority=True),
         Binding("ctrl+q", "quit", "Quit", priority=True),
@@ -97,9 +83,7 @@ class KangaeApp(App[None]):
         self.budget = self.options.budget
         self._slot = ModelSlot(opener, lambda: self._tell(self.ModelNews()))
         self._model_name = model_name
-        self._begin_log = log
-        self._kept = log() if log is not None else None
-        self._keeping: set[asyncio.Task[None]] = set()
+        self._keeper = TurnKeeper(log, self._tell_not_kept)
         self._preferences_file = preferences
         self._preferences = Preferences.load(preferences)
         self._history: list[Said] = []
@@ -107,7 +91,6 @@ class KangaeApp(App[None]):
         self._turn: Turn | None = None
         self._ticker: Timer | None = None
         self._drawing = asyncio.Lock()
-        self._told_no_log = False
 
     def compose(self) -> ComposeResult:
         yield Conversation()
@@ -123,12 +106,13 @@ class KangaeApp(App[None]):
         self.query_one(QuestionBox).focus()
         self._slot.open()
 
+    def keep_at_once(self) -> None:
+        """End the turn under way and keep it."""
+        self._stop_and_keep(_LEAVING_S)
+
     async def on_unmount(self) -> None:
-        if self._feed is not None:
-            self._feed.control.cancel()
-            self._keep_reply(self._feed)
-        if self._keeping:
-            await asyncio.wait(self._keeping)
+        self._stop_and_keep(STOPPING_S)
+        await self._keeper.finish()
         await asyncio.to_thread(self._slot.close)
 
     @property
@@ -145,6 +129,11 @@ class KangaeApp(App[None]):
     def last_error(self) -> KangaeError | None:
         """Why the newest turn failed; None if it did not."""
         return self._turn.error if self._turn is not None else None
+
+    @property
+    def kept(self) -> bool:
+        """Whether anything of what was said is in the store."""
+        return self._keeper.kept
 
     # asking
 
@@ -210,10 +199,10 @@ class KangaeApp(App[None]):
 
     def _end_turn(self, feed: TurnFeed, turn: Turn) -> None:
         self._feed = None
+        self._keeper.keep(feed, STOPPING_S)
         if self._ticker is not None:
             self._ticker.pause()
         self.refresh_bindings()
-        self._keep_reply(feed)
         reply = feed.last_reply()
         if reply is None:
             return
@@ -223,17 +212,14 @@ class KangaeApp(App[None]):
         if reply.answer.strip():
             self._history += [Said("user", turn.question), Said("assistant", reply.answer)]
 
-    def _keep_reply(self, feed: TurnFeed) -> None:
-        """Keep what came of a turn in this conversation. A task of its own, not Textual's, which quitting would end."""
-        if self._kept is not None:
-            task = asyncio.create_task(self._keep(feed, self._kept))
-            self._keeping.add(task)
-            task.add_done_callback(self._keeping.discard)
+    def _stop_and_keep(self, seconds: float) -> None:
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            feed.control.cancel()
+            self._keeper.keep(feed, seconds)
 
-    async def _keep(self, feed: TurnFeed, conversation: KeptConversation) -> None:
-        error = await asyncio.to_thread(_store, feed, conversation)
-        if error is not None and not self._told_no_log and self.is_running:
-            self._told_no_log = True
+    def _tell_not_kept(self, error: KangaeError) -> None:
+        if self.is_running:
             self.notify(error.detail, title="The conversation is not kept", severity="warning", markup=False)
 
     async def on_kangae_app_model_news(self) -> None:
@@ -247,7 +233,7 @@ class KangaeApp(App[None]):
                 await self.query_one(Conversation).add(Note.of_error(slot.error))
         else:
             part = f" {slot.loaded:.0%}" if slot.loaded else ""
-            status.show_model(one_line(f"loading {self._model_name or 'the model'}{part} …"))
+            status.show_model(one_line(f"loading {Path(self._model_name).name or 'the model'}{part} …"))
 
     # keys
 
@@ -266,8 +252,12 @@ class KangaeApp(App[None]):
             self._feed.control.cancel()
 
     def action_next_budget(self) -> None:
-        """Go to the next budget."""
-        self.set_budget(next_budget(self.budget, self._budget_steps()))
+        """Go to the next smaller budget, from off to unlimited."""
+        self.set_budget(smaller_budget(self.budget, self._budget_steps()))
+
+    def action_larger_budget(self) -> None:
+        """Go the other way."""
+        self.set_budget(larger_budget(self.budget, self._budget_steps()))
 
     def _budget_steps(self) -> tuple[int | None, ...]:
         responder = self._slot.responder
@@ -296,11 +286,10 @@ class KangaeApp(App[None]):
         """Forget what was said; a turn under way is stopped, and kept in the conversation that it belongs to."""
         self.action_stop()
         async with self._drawing:
-            if self._feed is not None:
-                self._keep_reply(self._feed)
-            self._feed = self._turn = None
+            self._stop_and_keep(STOPPING_S)
+            self._turn = None
             self._history = []
-            self._kept = self._begin_log() if self._begin_log is not None else None
+            self._keeper.begin_conversation()
             if self._ticker is not None:
                 self._ticker.pause()
             await self.query_one(Conversation).reset()
@@ -346,16 +335,3 @@ class KangaeApp(App[None]):
     def _tell(self, message: Message) -> None:
         if self.is_running:
             self.post_message(message)
-
-
-def _store(feed: TurnFeed, conversation: KeptConversation) -> KangaeError | None:
-    """Store what came of a turn, in a thread; returns why it cannot be."""
-    try:
-        reply = feed.last_reply(_STOPPING_S)
-        if reply is not None:
-            conversation.add([reply])
-    except KangaeError as error:
-        return error
-    except Exception as error:
-        return fault(error, "The conversation goes on.")
-    return None

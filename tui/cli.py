@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import os
 import sys
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from runtime.commands.keep import KeptConversation
     from runtime.responder import Responder
     from runtime.settings import Settings
-    from tui.app import ChatOptions
+    from tui.chat_options import ChatOptions
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -44,7 +45,7 @@ def add_chat_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run_chat(arguments: argparse.Namespace) -> int:
-    """Show the interface until it is left."""
+    """Show the interface until it is left. Raises what ended it, where its user did not."""
     if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()) or os.environ.get("TERM") == "dumb":
         raise UsageError("The interface needs a terminal that can draw. Without one, ask with `kangae ask QUESTION`.")
     # Textual asks terminals to report all keys as escape codes; in some, that loses the text of an input method: no
@@ -64,12 +65,17 @@ def run_chat(arguments: argparse.Namespace) -> int:
         preferences=state_folder() / "tui.json",
     )
     app.run()
+    if app.failure is not None:
+        if app.kept:
+            with contextlib.suppress(OSError):
+                print("What was said is kept: `kangae sessions list` names it.", file=sys.stderr)
+        raise app.failure
     return app.return_code or 0
 
 
 def chat_options(arguments: argparse.Namespace, settings: Settings) -> ChatOptions:
     """What flags and settings say of every turn."""
-    from tui.app import ChatOptions
+    from tui.chat_options import ChatOptions
 
     return ChatOptions(
         budget=chosen(arguments, settings, "budget"),

@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from models.errors import KangaeError
-from runtime.plain_text import strip_controls
+from models.plain_text import strip_controls
 
 _TOO_LONG = 7  # the exit code of what cannot be met: a conversation that has outgrown the context or the deadline
 

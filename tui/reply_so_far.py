@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.events import AnswerDelta, Closed, Event, Progress, ThinkingDelta
-from runtime.reply import Finish, ModelLabel, Reply, SpentBudget, Timings, Usage
+from runtime.reply import CloseReason, Finish, ModelLabel, Reply, SpentBudget, Timings, Usage
 from runtime.request import Request
 from runtime.responder import Responder
 
@@ -17,7 +17,7 @@ class ReplySoFar:
         self._model = ModelLabel(facts.name, facts.file, facts.quant, responder.backend_name)
         self._thinking: list[str] = []
         self._answer: list[str] = []
-        self._close = ""
+        self._close: CloseReason | None = None
         self._prompt = self._cached = self._thought = self._answered = 0
 
     def see(self, event: Event) -> None:

@@ -7,7 +7,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from models.errors import KangaeError, WriteError
+from models.errors import KangaeError
+from models.write_fault import write_error
 from runtime.settings import load_settings
 from tui.app import KangaeApp
 from tui.cli import add_chat_options, chat_options, make_opener
@@ -30,7 +31,7 @@ async def draw(app: KangaeApp, questions: list[str], path: Path, size: tuple[int
     try:
         path.write_text(picture, encoding="utf-8")
     except OSError as error:
-        raise WriteError(f"{path} cannot be written ({error.strerror}).") from error
+        raise write_error(path, error, "name another file") from error
 
 
 def main(words: list[str] | None = None) -> int:

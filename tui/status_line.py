@@ -36,6 +36,9 @@ class StatusLine(Horizontal):
         yield BudgetLabel(markup=False)
         yield Static(id="facts", markup=False)
 
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)
+
     def show_budget(self, tokens: int | None, deadline: float | None = None) -> None:
         """Thinking tokens of the next question, None: unlimited; and within how many seconds its reply is there."""
         name = budget_name(tokens)
@@ -44,6 +47,7 @@ class StatusLine(Horizontal):
         if deadline is not None:
             label = Content.assemble(label, " · ", (f"≤ {deadline:g} s", "bold"))
         self.query_one(BudgetLabel).update(label)
+        self.call_after_refresh(self._show)  # the label's width says how much is left for the facts
 
     def show_model(self, words: str) -> None:
         """The model's name and quantization, or how its loading goes."""
@@ -61,9 +65,21 @@ class StatusLine(Horizontal):
         self._show()
 
     def _show(self) -> None:
-        parts = [self._model] if self._model else []
+        speed = context = ""
         if self._speed is not None:
-            parts.append(f"{self._speed:.0f} tok/s" if self._speed >= 10 else f"{self._speed:.1f} tok/s")
+            speed = f"{self._speed:.0f} tok/s" if self._speed >= 10 else f"{self._speed:.1f} tok/s"
         if self._context_use is not None:
-            parts.append(f"context {self._context_use[0]}/{self._context_use[1]}")
-        self.query_one("#facts", Static).update(Content(" · ".join(parts)))
+            context = f"context {self._context_use[0]}/{self._context_use[1]}"
+        facts = self.query_one("#facts", Static)
+        facts.update(facts_line((self._model, speed, context), facts.size.width))
+
+
+def facts_line(facts: tuple[str, str, str], width: int) -> Content:
+    """The model, its speed and its context in one line of at most `width` cells (0: not known yet, no limit). Where
+    they do not fit, the speed goes first, then the context: none is cut in the middle but the model's name."""
+    model, speed, context = facts
+    for kept in ((model, speed, context), (model, context), (model,)):
+        line = Content(" · ".join(part for part in kept if part))
+        if not width or line.cell_length <= width:
+            break
+    return line

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from textual.app import ComposeResult
-from textual.containers import Vertical
-from textual.content import Content
+from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
 from models.errors import InterruptedByUser, KangaeError
+from models.plain_text import strip_controls
 from runtime.events import AnswerDelta, Closed, Done, Event, Failed, Progress, ThinkingDelta, joined
-from runtime.plain_text import strip_controls
 from runtime.reply import Reply
 from tui.answer_pane import AnswerPane
 from tui.close_reason import close_words
@@ -53,7 +52,9 @@ class Turn(Vertical):
         self._answer_tokens = 0
 
     def compose(self) -> ComposeResult:
-        yield Static(Content.assemble(("❯ ", "bold $accent"), (strip_controls(self.question), "bold")), id="question")
+        with Horizontal(id="question"):
+            yield Static("❯", id="prompt", markup=False)
+            yield Static(strip_controls(self.question), markup=False)
         yield self.thought
         yield self.answer
 

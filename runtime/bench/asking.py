@@ -12,7 +12,7 @@ from runtime.events import Done, Failed
 from runtime.matching import is_correct
 from runtime.problems import Problem
 from runtime.reply import Reply
-from runtime.request import Budget, Message, Request, Sampling
+from runtime.request import Budget, Endings, Message, Request, Sampling, Voting
 from runtime.responder import Responder
 
 
@@ -66,9 +66,14 @@ class Asking:
         thoughts: Sequence[tuple[str, bool]] | None = None,
         *,
         holes: bool = False,
+        endings: Endings | None = None,
+        voting: Voting | None = None,
     ) -> Run:
-        """Put all problems under a budget (thinking tokens; None: unlimited). `thoughts`: for each the thought to go on
-        from, and whether it is closed. A request that cannot be met raises its error; with `holes` it is left out."""
+        """Put all problems under a budget (thinking tokens; None: unlimited).
+
+        `thoughts`: for each the thought to go on from, and whether it is closed. `endings` None: what the model's file
+        advises. A request that cannot be met raises its error; with `holes` it is left out.
+        """
         samplings = self._samplings(thinking=budget != 0)
         requests: list[Request] = []
         for sampling in samplings:
@@ -79,6 +84,8 @@ class Asking:
                     Budget(tokens=budget, answer_reserve=self._max_answer),
                     sampling,
                     problem.id,
+                    endings=endings,
+                    voting=voting,
                 )
                 if thoughts is not None:
                     request = replace(request, thinking=thoughts[index][0], thinking_closed=thoughts[index][1])

@@ -6,23 +6,27 @@ generated tokens and seconds for each correct answer, and what a bound costs ans
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, get_args
 
 from models.columns import table
 from models.family import Family
+from models.plain_text import strip_controls
 from runtime import opening
 from runtime.bench.asking import Asking, Outcome, Run
-from runtime.events import CloseReason
-from runtime.plain_text import strip_controls
+from runtime.bench.methods import Method
+from runtime.hesitation import hesitations
 from runtime.problems import Problem
+from runtime.reply import CloseReason
 
 _RESAMPLES: Final = 2000
-_HESITATION = re.compile(r"(?i)\b(?:wait|hmm+|alternatively|let me (?:check|think|re\w+))\b|待って|うーん|いや、")
 _HESITATIONS: Final = 2
 _LEAK_START: Final = 800  # signs, about 200 tokens
+
+
+Key = tuple[str, int | None]
+"""A method's name and a budget."""
 
 
 def compare_budgets(
@@ -30,32 +34,55 @@ def compare_budgets(
     problems: Sequence[Problem],
     budgets: Sequence[int | None],
     *,
+    methods: Sequence[Method] = (),
     by: Sequence[str] = (),
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """The object of `bench budget`: `{"rows": [...]}`, with `by` also `"groups": {field: {value: [...]}}`.
 
-    The unlimited budget is run first if it is among them: `lost_correct` compares with it (null without it).
+    One row a method and budget; without `methods`, as the model is asked by everybody. The unlimited budget is run
+    first if it is among them: `lost_correct` compares with it (null without it; of several methods the first's). Ctrl-C
+    gives what was measured so far, with `"interrupted": true`.
     """
-    runs: dict[int | None, Run] = {}
-    for budget in sorted(budgets, key=lambda one: one is not None):
-        if progress is not None:
-            progress(f"budget {show_budget(budget)}: {len(problems)} problems")
-        runs[budget] = asking.ask(problems, budget)
     family = opening.responder_family(asking.responder)
-    free = runs[None].outcomes if None in runs else None
+    methods = methods or (Method("message" if family.closing_message.strip() else "cut"),)
+    runs: dict[Key, Run] = {}
+    found: dict[str, Any] = {"model": asking.responder.facts.name, "quant": asking.responder.facts.quant}
+    try:
+        for method, budget in _order(methods, budgets):
+            told = f"{method.name}, budget {show_budget(budget)}"
+            if progress is not None:
+                progress(f"{told}: {len(problems)} problems")
+            same = next((runs[name, 0] for name, known in runs if known == 0), None) if budget == 0 else None
+            run = same or asking.ask(problems, budget, endings=method.endings, voting=method.voting)
+            runs[method.name, budget] = run
+            if progress is not None and same is None:
+                right = sum(one.correct for one in run.outcomes) / len(run.outcomes)
+                progress(f"{told}: {right:.3f} right in {run.seconds:.1f} s")
+    except KeyboardInterrupt:
+        found["interrupted"] = True
+    free = runs.get((methods[0].name, None))
+    without = None if free is None else free.outcomes
     rows = []
-    for budget in budgets:
-        run = runs[budget]
-        row = measure(run.outcomes, budget, family, free)
-        correct = sum(one.correct for one in run.outcomes)
-        row["seconds_per_correct"] = round(run.seconds / correct, 4) if correct else None
-        row["seconds"] = round(run.seconds, 3)
-        rows.append(_in_order(row))
-    found: dict[str, Any] = {"model": asking.responder.facts.name, "quant": asking.responder.facts.quant, "rows": rows}
+    for method in methods:
+        for budget in budgets:
+            if (method.name, budget) not in runs:
+                continue
+            run = runs[method.name, budget]
+            row = {"method": method.name} | measure(run.outcomes, budget, family, without)
+            correct = sum(one.correct for one in run.outcomes)
+            row["seconds_per_correct"] = round(run.seconds / correct, 4) if correct else None
+            row["seconds"] = round(run.seconds, 3)
+            rows.append(_in_order(row))
+    found["rows"] = rows
     if by:
-        found["groups"] = {field: _groups(field, runs, budgets, family) for field in by}
+        found["groups"] = {field: _groups(field, runs, free, family) for field in by}
     return found
+
+
+def _order(methods: Sequence[Method], budgets: Sequence[int | None]) -> list[tuple[Method, int | None]]:
+    """What needs nothing else first: the unlimited budgets, then the rest in the order given."""
+    return [(method, budget) for budget in sorted(budgets, key=lambda one: one is not None) for method in methods]
 
 
 def measure(
@@ -73,7 +100,6 @@ def measure(
     closes = Counter(one.reply.close for one in outcomes)
     complete = sum(one.reply.finish == "stop" and bool(one.reply.answer.strip()) for one in outcomes)
     return {
-        "method": "message" if family.closing_message.strip() else "cut",
         "budget": budget,
         "n": len(outcomes),
         "accuracy": round(sum(right) / len(right), 4),
@@ -108,7 +134,7 @@ def leaks(thinking: str, answer: str, family: Family) -> bool:
     tags = (*family.openers, *family.closers)
     if any(tag in thinking or tag in answer for tag in tags):
         return True
-    return len(_HESITATION.findall(answer[:_LEAK_START])) > _HESITATIONS
+    return hesitations(answer[:_LEAK_START]) > _HESITATIONS
 
 
 def _lost(outcomes: Sequence[Outcome], free: Sequence[Outcome] | None) -> float | None:
@@ -122,14 +148,14 @@ def _lost(outcomes: Sequence[Outcome], free: Sequence[Outcome] | None) -> float 
     return round(sum(not one.correct for one in known) / len(known), 4) if known else 0.0
 
 
-def _groups(field: str, runs: dict[int | None, Run], budgets: Sequence[int | None], family: Family) -> dict[str, Any]:
+def _groups(field: str, runs: Mapping[Key, Run], free: Run | None, family: Family) -> dict[str, Any]:
     found: dict[str, list[dict[str, Any]]] = {}
-    for value in group_values(field, (one.problem for one in runs[budgets[0]].outcomes)):
+    for value in group_values(field, (one.problem for run in runs.values() for one in run.outcomes)):
         found[value] = []
-        for budget in budgets:
-            own = _of(field, value, runs[budget].outcomes)
-            free = _of(field, value, runs[None].outcomes) if None in runs else None
-            found[value].append(measure(own, budget, family, free))
+        for (method, budget), run in runs.items():
+            own = _of(field, value, run.outcomes)
+            without = None if free is None else _of(field, value, free.outcomes)
+            found[value].append({"method": method} | measure(own, budget, family, without))
     return found
 
 
@@ -193,8 +219,10 @@ def table_of(found: dict[str, Any]) -> str:
         )  # fmt: skip
     parts = [table(rows, right=True)]
     for field, groups in found.get("groups", {}).items():
-        budgets = [show_budget(row["budget"]) for row in found["rows"]]
-        lines = [[field.upper(), "N", *budgets]]
+        several = len({row["method"] for row in found["rows"]}) > 1
+        first: list[dict[str, Any]] = next(iter(groups.values()), [])
+        heads = [(f"{row['method']} " if several else "") + show_budget(row["budget"]) for row in first]
+        lines = [[field.upper(), "N", *heads]]
         lines += [
             [value, str(own[0]["n"]), *(f"{row['accuracy']:.3f}" for row in own)] for value, own in groups.items()
         ]

@@ -7,9 +7,9 @@ from typing import Any
 
 from models.columns import table
 from models.errors import UsageError
+from models.plain_text import strip_controls
 from runtime.bench.asking import Asking, Outcome, Run
 from runtime.bench.budget import bootstrap_interval, group_of, group_values
-from runtime.plain_text import strip_controls
 from runtime.problems import Problem
 
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.errors import MissingPackageError, ResourceError, WriteError
+from models.errors import MissingPackageError, ResourceError
+from models.write_fault import write_error
 from runtime import machine
 
 Progress = Callable[[str], None]
@@ -63,7 +64,9 @@ def peer_tools(cache: Path, progress: Progress | None = None, *, jobs: int = 1) 
             part.replace(folder / target)
         shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
-        raise WriteError(f"The peers cannot be built in {folder}: {error.strerror or error}.") from error
+        raise write_error(
+            work, error, "set KANGAE_CACHE_DIR to another folder", what=f"The peers in {folder}"
+        ) from error
     return tools
 
 

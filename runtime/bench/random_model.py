@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from models.errors import InternalError, UsageError
+from models.gguf_types import FILE_TYPES
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from gguf import GGUFWriter
 
-QUANTS = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 7, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18}
-"""Forms that `make_random_model` writes, with llama.cpp's file type numbers."""
+QUANTS = ("F32", "F16", "Q4_0", "Q8_0", "Q4_K_M", "Q5_K_M", "Q6_K")
+"""Forms that `make_random_model` writes."""
 
 _MARKERS = (
     ("<|endoftext|>", True),
@@ -87,7 +88,7 @@ def _write(path: Path, shape: Shape, quant: str, seed: int) -> None:
     from gguf import GGUFWriter
 
     writer = GGUFWriter(path, shape.family)
-    _add_hyperparameters(writer, shape, QUANTS[quant])
+    _add_hyperparameters(writer, shape, _file_type(quant))
     _add_vocabulary(writer, shape)
     wide = np.dtype(np.float16 if quant == "F16" else np.float32)
     tensors = [(name, size, wide if len(size) == 2 else np.dtype(np.float32)) for name, size in _tensors(shape)]
@@ -101,6 +102,11 @@ def _write(path: Path, shape: Shape, quant: str, seed: int) -> None:
     for name, size, kind in tensors:
         writer.write_tensor_data(_values(name, size, kind, pool, int(random.integers(1 << 20))))
     writer.close()
+
+
+def _file_type(quant: str) -> int:
+    """llama.cpp's number of a form."""
+    return next(number for number, name in FILE_TYPES.items() if name == quant)
 
 
 def _values(
@@ -200,7 +206,7 @@ def _quantize(source: Path, target: Path, quant: str, threads: int) -> None:
     library = llama_library()
     c = library.c
     parameters = c.llama_model_quantize_default_params()
-    parameters.ftype = QUANTS[quant]
+    parameters.ftype = _file_type(quant)
     parameters.nthread = threads
     library.forget_words()
     if c.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(parameters)) != 0:

@@ -16,17 +16,18 @@ from models.errors import (
     ResourceError,
     UsageError,
 )
+from models.plain_text import as_utf8
 from runtime.commands.options import (
     add_budget_options,
     add_model_options,
     add_sampling_options,
     choose_minimum,
+    choose_tokens,
     chosen,
     make_sampling,
     open_responder,
     typed,
 )
-from runtime.plain_text import as_utf8
 from runtime.settings import Settings, load_settings, parse_count
 
 if TYPE_CHECKING:
@@ -42,17 +43,23 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser = subparsers.add_parser(
         "ask",
         help="one reply",
-        description="Answer one question, or with --file many. The answer goes to stdout, the thinking to stderr.",
+        description="Answer one question, or with --file many. The answer goes to stdout, the thinking to stderr. "
+        "With --file, one JSON object a line goes to stdout, with or without --json.",
     )
     parser.add_argument(
         "question", nargs="?", metavar="QUESTION | -", help="the question; `-` or nothing: read it from standard input"
     )
     parser.add_argument(
-        "--file", metavar="IN.jsonl", help='questions, one {"id","question"[,"expected"]} a line; replies in order'
+        "--file",
+        metavar="IN.jsonl",
+        help='questions, one {"id","question"[,"expected"]} a line; prints one JSON object a line, in order',
     )
     parser.add_argument("--system", metavar="TEXT", help="what the model is told before the question")
-    parser.add_argument("--json", action="store_true", help="print one JSON object, not a stream")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, not a stream (--file always does)")
     parser.add_argument("--no-store", action="store_true", help="do not keep the reply in the sessions")
+    parser.add_argument(
+        "--votes", type=typed(parse_count), default=1, metavar="K", help="think K times at once, let the answers vote"
+    )
     parser.add_argument("--parallel", type=typed(parse_count), metavar="N", help="with --file: questions at once (8)")
     add_model_options(parser)
     add_budget_options(parser)
@@ -81,20 +88,25 @@ def make_budget(arguments: argparse.Namespace, settings: Settings) -> Budget:
     minimum = choose_minimum(arguments, settings)
     given = {name: chosen(arguments, settings, name) for name in ("temperature", "top_p", "top_k", "min_p")}
     Sampling(**{name: value for name, value in given.items() if value is not None})  # told before a model is opened
+    tokens, effort = choose_tokens(arguments, settings)
     return Budget(
-        tokens=chosen(arguments, settings, "budget"),
+        tokens=tokens,
+        effort=effort,
         seconds=chosen(arguments, settings, "deadline"),
         answer_reserve=chosen(arguments, settings, "max_answer"),
         minimum=minimum,
     )
 
 
-def make_request(question: str, system: str, budget: Budget, sampling: Sampling | None, identity: str) -> Request:
+def make_request(
+    question: str, system: str, budget: Budget, sampling: Sampling | None, identity: str, *, votes: int = 1
+) -> Request:
     """A request of one question."""
-    from runtime.request import Message, Request
+    from runtime.request import Message, Request, Voting
 
     messages = (Message("system", system),) if system else ()
-    return Request((*messages, Message("user", question)), budget, sampling, identity)
+    voting = Voting(votes) if votes > 1 else None
+    return Request((*messages, Message("user", question)), budget, sampling, identity, voting=voting)
 
 
 def error_of(reply: Reply) -> KangaeError:
@@ -132,48 +144,55 @@ def _answer_one(arguments: argparse.Namespace, settings: Settings, budget: Budge
     from runtime.events import Done
     from runtime.responder import Control
 
-    responder = open_responder(arguments, settings)
+    responder = open_responder(arguments, settings, sequences=arguments.votes, votes=arguments.votes)
     reply: Reply | None = None
     stream = None if arguments.json else ReplyStream()
     control = Control()
     try:
         sampling = make_sampling(arguments, settings, responder, thinking=not budget.off)
-        request = make_request(question, system, budget, sampling, uuid.uuid4().hex)
+        request = make_request(question, system, budget, sampling, uuid.uuid4().hex, votes=arguments.votes)
         with CancelOnInterrupt(control):
             try:
                 for event in responder.respond(request, control):
                     if isinstance(event, Done):
                         reply = event.reply
+                        if stream is not None and reply.votes:
+                            stream.answer(reply.answer)
                     elif stream is not None:
                         stream.show(event)
+                        if stream.hung_up:
+                            control.cancel()
             finally:
                 if stream is not None:
                     stream.end()
-            return _finish(arguments, settings, system, reply)
+            return _finish(arguments, settings, system, reply, hung_up=stream is not None and stream.hung_up)
     finally:
         responder.close()
 
 
-def _finish(arguments: argparse.Namespace, settings: Settings, system: str, reply: Reply | None) -> int:
-    """Print and keep a whole reply; the answer is printed before the store is touched."""
+def _finish(
+    arguments: argparse.Namespace, settings: Settings, system: str, reply: Reply | None, *, hung_up: bool
+) -> int:
+    """Print and keep a whole reply; the answer is printed before the store is touched. `hung_up`: nobody reads it."""
+    from models.plain_text import json_line
     from runtime.commands.keep import Keeper
-    from runtime.plain_text import json_line
+    from runtime.commands.output import write_out
 
     if reply is None:
         raise InternalError("The model ended without a reply.")
     if reply.finish == "error":
         raise error_of(reply)
-    if arguments.json:
-        sys.stdout.write(json_line(reply.as_json()) + "\n")
-    sys.stdout.flush()
     keeper = Keeper(
         settings, wanted=not arguments.no_store, title=reply.question, system=system, model=reply.model.name
     )
-    code = keeper.keep([reply])
+    try:
+        hung_up |= not write_out(json_line(reply.as_json()) + "\n" if arguments.json else "")
+    finally:
+        code = keeper.keep([reply])
     if reply.close == "deadline" and not reply.answer:
         print("The deadline came before there was an answer; give more seconds.", file=sys.stderr)
         return CannotMeetError.exit_code
-    if reply.finish != "cancelled":
+    if reply.finish != "cancelled" and not hung_up:
         return code
     if not arguments.json:
         tell_stopped()

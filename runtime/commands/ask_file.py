@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import uuid
+import json
+import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from models.errors import InterruptedByUser, KangaeError, MissingPackageError
+from models.errors import InterruptedByUser, KangaeError, MissingPackageError, UsageError
+from models.plain_text import json_line
 from runtime.commands.ask import error_of, make_request, tell_stopped
 from runtime.commands.interrupt import CancelOnInterrupt
 from runtime.commands.keep import Keeper
 from runtime.commands.options import chosen, make_sampling, open_responder
+from runtime.commands.output import write_out
 from runtime.events import Done, Failed
 from runtime.matching import is_correct
-from runtime.plain_text import json_line
-from runtime.problems import BadLine, Problem, read_problems
+from runtime.problems import Problem, parse_problem, read_lines
 from runtime.responder import Control
 
 if TYPE_CHECKING:
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
 def answer_file(arguments: argparse.Namespace, settings: Settings, budget: Budget, system: str) -> int:
     """Answer all good lines; a bad one gives an error object in its place. Exit 1 if there was any; 130: Ctrl-C."""
-    lines = read_problems(arguments.file)
+    lines = _read(arguments.file)
     results: dict[int, Reply | KangaeError] = {
-        index: line.error for index, line in enumerate(lines) if isinstance(line, BadLine)
+        index: line.content for index, line in enumerate(lines) if isinstance(line.content, KangaeError)
     }
-    good = [(index, line) for index, line in enumerate(lines) if isinstance(line, Problem)]
+    good = [(index, line.content) for index, line in enumerate(lines) if isinstance(line.content, Problem)]
     printer = _InOrder(lines)
     control = Control()
     kept: list[Reply] = []
@@ -49,6 +50,53 @@ def answer_file(arguments: argparse.Namespace, settings: Settings, budget: Budge
     return 1 if any(isinstance(result, KangaeError) for result in results.values()) else code
 
 
+@dataclass(frozen=True)
+class _Line:
+    """A line of the file that is not blank; `number` counts from 1, `given_id` is the id as it stands there, if any."""
+
+    number: int
+    given_id: str | int | float | None
+    content: Problem | KangaeError
+
+    def id_field(self) -> dict[str, Any]:
+        """The field `id` of the line's object, of the type that it was given in; a problem without one is numbered."""
+        if self.given_id is not None:
+            return {"id": self.given_id}
+        return {"id": self.content.id} if isinstance(self.content, Problem) else {}
+
+
+def _read(source: str) -> list[_Line]:
+    """All lines in order, the bad ones among them. Raises UsageError if there are none, or they cannot be read."""
+    lines = [_line(number, text) for number, text in read_lines(source)]
+    if not lines:
+        raise UsageError(f'The file {source} is empty; give one {{"id", "question"}} object a line.')
+    return lines
+
+
+def _line(number: int, text: str) -> _Line:
+    try:
+        problem = parse_problem(text, number)
+    except KangaeError as error:
+        return _Line(number, _id_in(text), error)
+    return _Line(number, _usable_id(problem.fields.get("id")), problem)
+
+
+def _id_in(text: str) -> str | int | float | None:
+    """The id that a bad line gave all the same."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return _usable_id(value.get("id")) if isinstance(value, dict) else None
+
+
+def _usable_id(given: object) -> str | int | float | None:
+    """Text or a number, and nothing that JSON could not hold again."""
+    if isinstance(given, bool) or not isinstance(given, str | int | float) or given == "":
+        return None
+    return given if not isinstance(given, float) or math.isfinite(given) else None
+
+
 def _answer(
     arguments: argparse.Namespace,
     settings: Settings,
@@ -62,20 +110,23 @@ def _answer(
 ) -> None:
     """Answer the good lines; what was printed is added to `kept` at once."""
     if good:
-        sequences = min(len(good), chosen(arguments, settings, "parallel"))
-        responder = open_responder(arguments, settings, sequences=sequences)
+        votes = arguments.votes
+        sequences = min(len(good) * votes, max(votes, chosen(arguments, settings, "parallel")))
+        responder = open_responder(arguments, settings, sequences=sequences, votes=votes)
         try:
             with CancelOnInterrupt(control):
                 sampling = make_sampling(arguments, settings, responder, thinking=not budget.off)
                 requests = [
-                    make_request(line.question, system, budget, sampling, line.id or uuid.uuid4().hex)
-                    for _, line in good
+                    make_request(problem.question, system, budget, sampling, problem.id, votes=votes)
+                    for _, problem in good
                 ]
                 for event in responder.respond_many(requests, control):
                     if isinstance(event, Done | Failed):
-                        index, line = good[event.branch]
-                        results[index] = _judged(event.reply, line) if isinstance(event, Done) else event.error
+                        index, problem = good[event.branch]
+                        results[index] = _judged(event.reply, problem) if isinstance(event, Done) else event.error
                         kept.extend(printer.tell(results))
+                        if printer.hung_up:
+                            control.cancel()
         finally:
             responder.close()
     kept.extend(printer.tell(results, gaps=control.cancelled))
@@ -95,24 +146,27 @@ def _judged(reply: Reply, problem: Problem) -> Reply | KangaeError:
 
 
 class _InOrder:
-    """Prints results as soon as all before them are there."""
+    """Prints results as soon as all before them are there. `hung_up`: the terminal was closed; nobody reads them."""
 
-    def __init__(self, lines: list[Problem | BadLine]) -> None:
+    def __init__(self, lines: list[_Line]) -> None:
         self._lines = lines
         self._next = 0
+        self.hung_up = False
 
     def tell(self, results: dict[int, Reply | KangaeError], *, gaps: bool = False) -> list[Reply]:
         """Print what can be printed now; returns the replies among it. `gaps`: no more will come, pass over holes."""
         told: list[Reply] = []
         for index in self._ready(results, gaps=gaps):
-            result = results[index]
+            line, result = self._lines[index], results[index]
             if isinstance(result, KangaeError):
-                sys.stdout.write(json_line(_error_object(self._lines[index], result)) + "\n")
+                self._print(_error_object(line, result))
             elif result.finish != "cancelled" or result.thinking or result.answer:
-                sys.stdout.write(json_line(result.as_json()) + "\n")
+                self._print({**result.as_json(), **line.id_field()})
                 told.append(result)
-        sys.stdout.flush()
         return told
+
+    def _print(self, value: dict[str, Any]) -> None:
+        self.hung_up |= not write_out(json_line(value) + "\n")
 
     def _ready(self, results: dict[int, Reply | KangaeError], *, gaps: bool) -> Iterator[int]:
         while self._next < len(self._lines) and (gaps or self._next in results):
@@ -121,5 +175,6 @@ class _InOrder:
                 yield self._next - 1
 
 
-def _error_object(line: Problem | BadLine, error: KangaeError) -> dict[str, Any]:
-    return {**({"id": line.id} if line.id else {}), **error.as_json()}
+def _error_object(line: _Line, error: KangaeError) -> dict[str, Any]:
+    told: Any = error.as_json()["error"]
+    return {**line.id_field(), "error": {**told, "line": line.number}}

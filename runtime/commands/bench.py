@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from models.errors import UsageError
+from models.errors import InterruptedByUser, UsageError
 from runtime.commands.options import (
     add_model_options,
     add_sampling_options,
@@ -20,6 +20,7 @@ from runtime.settings import Settings, load_settings, parse_budget, parse_count
 
 if TYPE_CHECKING:
     from runtime.bench.asking import Asking
+    from runtime.bench.methods import Method
     from runtime.problems import Problem
 
 _BUDGETS = "off,16,32,64,128,unlimited"
@@ -85,6 +86,12 @@ def _add_budget(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     budget.add_argument(
         "--budgets", type=_budgets, default=_budgets(_BUDGETS), metavar="LIST", help=f"default: {_BUDGETS}"
     )
+    budget.add_argument(
+        "--method",
+        dest="methods",
+        metavar="LIST",
+        help="ways of ending a thought, side by side: cut,message,soft,probe,votes:K",
+    )
     _add_asking(budget)
     budget.set_defaults(run=run_budget)
 
@@ -123,10 +130,10 @@ def _progress() -> Callable[[str], None]:
 
 def run_speed(arguments: argparse.Namespace) -> int:
     """Measure the speed of one file."""
+    from models.plain_text import json_line
     from runtime.bench import speed
     from runtime.opening import find_checked, speed_record
     from runtime.pace import Speed
-    from runtime.plain_text import json_line
 
     settings = load_settings()
     entry = find_checked(chosen(arguments, settings, "model"))
@@ -140,7 +147,7 @@ def run_speed(arguments: argparse.Namespace) -> int:
 
 def _speed_table(found: dict[str, Any]) -> str:
     from models.columns import table
-    from runtime.plain_text import strip_controls
+    from models.plain_text import strip_controls
 
     rows = [
         ["MEASURE", "TOKENS/S"],
@@ -156,9 +163,9 @@ def run_peers(arguments: argparse.Namespace) -> int:
     """Measure beside the peers."""
     from models.columns import table
     from models.locations import cache_folder
+    from models.plain_text import json_line
     from runtime.bench import peers
     from runtime.opening import find_checked
-    from runtime.plain_text import json_line
 
     path = find_checked(arguments.model).path if arguments.model else None
     found: dict[str, Any] = peers.compare(
@@ -182,22 +189,31 @@ def run_peers(arguments: argparse.Namespace) -> int:
 
 def run_budget(arguments: argparse.Namespace) -> int:
     """Measure accuracy and cost at each budget."""
+    from models.plain_text import json_line
     from runtime.bench.budget import compare_budgets, table_of
-    from runtime.plain_text import json_line
+    from runtime.bench.methods import parse_method
+    from runtime.endings import default_endings
+    from runtime.request import Endings
 
     settings = load_settings()
     problems = _problems(arguments)
-    with _asking(arguments, settings, len(problems)) as asking:
-        found = compare_budgets(asking, problems, arguments.budgets, by=arguments.by, progress=_progress())
+    names = [name for name in (arguments.methods or "").split(",") if name.strip()]
+    asked = [parse_method(name, Endings()) for name in names]  # a name that is none is told before a model is opened
+    with _asking(arguments, settings, len(problems), asked) as asking:
+        advised = default_endings(asking.responder.facts)
+        methods = [parse_method(name, advised) for name in names]
+        found = compare_budgets(
+            asking, problems, arguments.budgets, methods=methods, by=arguments.by, progress=_progress()
+        )
     print(json_line(found) if arguments.json else table_of(found))
-    return 0
+    return InterruptedByUser.exit_code if found.get("interrupted") else 0
 
 
 def run_continue(arguments: argparse.Namespace) -> int:
     """Measure what becomes of thoughts that were put in by force."""
+    from models.plain_text import json_line
     from runtime.bench.continuation import continue_thoughts, think_again
     from runtime.bench.continuation import table_of as show
-    from runtime.plain_text import json_line
 
     settings = load_settings()
     problems = _problems(arguments)
@@ -229,10 +245,13 @@ def _problems(arguments: argparse.Namespace) -> list[Problem]:
     return problems
 
 
-def _asking(arguments: argparse.Namespace, settings: Settings, count: int) -> Asking:
+def _asking(arguments: argparse.Namespace, settings: Settings, count: int, methods: Sequence[Method] = ()) -> Asking:
     from runtime.bench.asking import Asking
 
-    responder = open_responder(arguments, settings, sequences=min(count, chosen(arguments, settings, "parallel")))
+    votes = max((method.voting.count for method in methods if method.voting), default=1)
+    probing = any(method.endings and method.endings.probing for method in methods)
+    sequences = min(count * votes, max(votes, chosen(arguments, settings, "parallel")))
+    responder = open_responder(arguments, settings, sequences=sequences, spare=int(probing), votes=votes)
     return Asking(
         responder,
         sampling={flag: make_sampling(arguments, settings, responder, thinking=flag) for flag in (True, False)},

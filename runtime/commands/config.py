@@ -21,7 +21,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
 
 def run_path(arguments: argparse.Namespace) -> int:
     """Print the file's path, whether or not it is there."""
-    from runtime.plain_text import json_line
+    from models.plain_text import json_line
     from runtime.settings import config_file
 
     path = config_file()
@@ -31,7 +31,7 @@ def run_path(arguments: argparse.Namespace) -> int:
 
 def run_show(arguments: argparse.Namespace) -> int:
     """Print every setting with its origin."""
-    from runtime.plain_text import json_line, strip_controls
+    from models.plain_text import json_line, strip_controls
     from runtime.settings import config_file, load_settings
 
     settings = load_settings()

@@ -38,7 +38,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the findings; exit 1 if one of them is bad."""
-    from runtime.plain_text import json_line, one_line
+    from models.plain_text import json_line, one_line
 
     found: list[Finding] = []
     for look in (_machine, _builds, _folders, _settings, _shipped, _fits):

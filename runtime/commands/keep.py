@@ -47,7 +47,7 @@ class KeptConversation:
         replies = [reply for reply in replies if reply.thinking or reply.answer or reply.finish != "cancelled"]
         if not replies:
             return
-        from runtime.plain_text import shorten
+        from models.plain_text import shorten
         from runtime.store import Store
 
         with self._adding, Store.open(self._path) as store:

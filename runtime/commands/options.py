@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
+from runtime.request import EFFORTS
 from runtime.settings import Settings, parse_budget, parse_count, parse_number, parse_seconds, parse_seed, parse_whole
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def add_budget_options(parser: argparse.ArgumentParser) -> None:
         metavar="N|off|unlimited",
         help="thinking tokens for the whole turn",
     )
+    parser.add_argument("--effort", choices=EFFORTS, help="the budget in a word: what it allows depends on the model")
     parser.add_argument(
         "--deadline", type=typed(parse_seconds), metavar="SECONDS", help="the whole reply is there by then"
     )
@@ -75,19 +77,31 @@ def chosen(arguments: argparse.Namespace, settings: Settings, name: str) -> Any:
 
 
 def open_responder(
-    arguments: argparse.Namespace, settings: Settings, *, sequences: int = 1, name: str | None = None
+    arguments: argparse.Namespace,
+    settings: Settings,
+    *,
+    sequences: int = 1,
+    spare: int = 0,
+    votes: int = 1,
+    name: str | None = None,
 ) -> Responder:
-    """Open the model that is meant, in this process."""
+    """Open the model that is meant, in this process; with `votes`, so that answers can vote."""
     from runtime import opening
 
-    return opening.open_model(
+    responder = opening.open_model(
         name or chosen(arguments, settings, "model"),
         context=chosen(arguments, settings, "context"),
         sequences=sequences,
+        spare=spare,
         threads=chosen(arguments, settings, "threads"),
         gpu_layers=chosen(arguments, settings, "gpu_layers"),
         started=getattr(arguments, "started", None),
     )
+    if votes <= 1:
+        return responder
+    from runtime.voting import VotingResponder
+
+    return VotingResponder(responder, lambda: opening.default_sampling(responder, thinking=True))
 
 
 def make_sampling(
@@ -105,14 +119,28 @@ def make_sampling(
 
     from runtime import opening
 
-    return replace(
+    sampling = replace(
         opening.default_sampling(responder, thinking=thinking), **{name: getattr(check, name) for name in given}
     )
+    if getattr(arguments, "votes", 1) > 1 and "temperature" not in given and sampling.temperature == 0.0:
+        from runtime.voting import TEMPERATURE
+
+        return replace(sampling, temperature=TEMPERATURE)
+    return sampling
+
+
+def choose_tokens(arguments: argparse.Namespace, settings: Settings) -> tuple[int | None, str | None]:
+    """The budget in tokens and the effort, of which one is None. A flag wins over a setting; two flags contradict."""
+    effort: str | None = getattr(arguments, "effort", None)
+    if effort is not None and hasattr(arguments, "budget"):
+        raise UsageError("--budget and --effort were given; give the one or the other.")
+    return (None, effort) if effort is not None else (chosen(arguments, settings, "budget"), None)
 
 
 def choose_minimum(arguments: argparse.Namespace, settings: Settings) -> int:
     """The least thought. One that a flag asks for cannot be longer than the budget; one from the settings gives way."""
-    budget: int | None = chosen(arguments, settings, "budget")
+    budget, effort = choose_tokens(arguments, settings)
+    budget = 0 if effort == "off" else budget
     minimum: int = chosen(arguments, settings, "min_thinking")
     if budget is None or minimum <= budget:
         return minimum

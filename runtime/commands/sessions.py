@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from models.errors import WriteError
+from models.write_fault import write_error
 from runtime.commands.options import typed
 from runtime.settings import parse_count
 
@@ -55,7 +55,7 @@ def _open() -> Store:
 def run_list(arguments: argparse.Namespace) -> int:
     """Print the conversations."""
     from models.columns import table
-    from runtime.plain_text import json_line, shorten
+    from models.plain_text import json_line, shorten
 
     with _open() as store:
         found = store.conversations(-1 if arguments.all else arguments.limit)
@@ -74,7 +74,7 @@ def run_list(arguments: argparse.Namespace) -> int:
 
 def run_show(arguments: argparse.Namespace) -> int:
     """Print one conversation."""
-    from runtime.plain_text import json_line, strip_controls
+    from models.plain_text import json_line, strip_controls
 
     with _open() as store:
         conversation = store.conversation(arguments.id)
@@ -88,7 +88,7 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 def run_search(arguments: argparse.Namespace) -> int:
     """Print where a text stands. Exit 0 also where it stands nowhere."""
-    from runtime.plain_text import json_line, one_line
+    from models.plain_text import json_line, one_line
 
     with _open() as store:
         hits = store.search(arguments.text, limit=arguments.limit)
@@ -104,7 +104,7 @@ def run_search(arguments: argparse.Namespace) -> int:
 
 def run_export(arguments: argparse.Namespace) -> int:
     """Write conversations: JSON lines, one conversation each, or Markdown."""
-    from runtime.plain_text import json_line, strip_controls
+    from models.plain_text import json_line, strip_controls
 
     with _open() as store:
         chosen = store.conversations() if arguments.id is None else [store.conversation(arguments.id)]
@@ -123,14 +123,13 @@ def run_export(arguments: argparse.Namespace) -> int:
         with open(arguments.output, "w", encoding="utf-8") as file:
             file.write(text)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise WriteError(f"{arguments.output} cannot be written ({reason}); name another file.") from error
+        raise write_error(arguments.output, error, "name another file with -o") from error
     return 0
 
 
 def run_remove(arguments: argparse.Namespace) -> int:
     """Forget conversations; all ids are checked before the first is forgotten."""
-    from runtime.plain_text import json_line
+    from models.plain_text import json_line
     from runtime.store import Store
 
     with Store.open() as store:
@@ -149,7 +148,7 @@ def _when(seconds: float) -> str:
 
 
 def _markdown(conversation: Conversation, replies: list[StoredReply], *, thinking: bool) -> str:
-    from runtime.plain_text import one_line
+    from models.plain_text import one_line
 
     lines = [
         f"# {one_line(conversation.title)}",

@@ -6,14 +6,18 @@ import os
 import sys
 from typing import TextIO
 
-from runtime.events import AnswerDelta, Closed, Event, ThinkingDelta
-from runtime.plain_text import strip_controls
+from models.plain_text import strip_controls
+from runtime.commands.output import is_hung_up, silence
+from runtime.events import AnswerDelta, Closed, Event, ThinkingDelta, Voted
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
 class ReplyStream:
-    """Prints events as they come. A stderr that cannot be written loses the thought, never the answer."""
+    """Prints events as they come. A stderr that cannot be written loses the thought, never the answer.
+
+    `hung_up`: the terminal of the answer was closed; nothing is printed any more.
+    """
 
     def __init__(self, out: TextIO | None = None, thoughts: TextIO | None = None) -> None:
         self._out = sys.stdout if out is None else out
@@ -21,6 +25,7 @@ class ReplyStream:
         self._dim = _shows_dim(self._thoughts)
         self._thinking_end = ""
         self._answer_end = ""
+        self.hung_up = False
 
     def show(self, event: Event) -> None:
         """Print what the event brings, at once."""
@@ -28,9 +33,17 @@ class ReplyStream:
             self._think(strip_controls(event.text))
         elif isinstance(event, Closed):
             self._end_thought()
+        elif isinstance(event, Voted):
+            self._end_thought()
+            self._think(strip_controls(f"vote {event.done} of {event.total}: {event.answer}\n"))
         elif isinstance(event, AnswerDelta):
             self._end_thought()
             self._answer(strip_controls(event.text))
+
+    def answer(self, text: str) -> None:
+        """Print a whole answer."""
+        self._end_thought()
+        self._answer(strip_controls(text))
 
     def end(self) -> None:
         """Close the line under way, also after an interruption."""
@@ -41,10 +54,17 @@ class ReplyStream:
     def _answer(self, text: str) -> None:
         if not self._answer_end:
             text = text.lstrip()
-        if text:
+        if not text or self.hung_up:
+            return
+        try:
             self._out.write(text)
             self._out.flush()
-            self._answer_end = text[-1]
+        except OSError as error:
+            if not is_hung_up(self._out, error):
+                raise
+            silence(self._out)
+            self.hung_up = True
+        self._answer_end = text[-1]
 
     def _think(self, text: str) -> None:
         if text:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from models.errors import CannotMeetError
 from runtime.backends.backend import ModelFacts
-from runtime.events import AnswerDelta, Closed, CloseReason, Done, Event, Failed, Progress, ThinkingDelta
-from runtime.reply import Finish, ModelLabel, Reply, SpentBudget, Timings, Usage
+from runtime.events import AnswerDelta, Closed, Done, Event, Failed, Progress, ThinkingDelta
+from runtime.reply import CloseReason, Finish, ModelLabel, Reply, SpentBudget, Timings, Usage
 from runtime.request import Request
 from runtime.responder import Control
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from models.errors import KangaeError, ModelError
 from runtime.backends.backend import ModelFacts
-from runtime.events import AnswerDelta, Closed, CloseReason, Done, Event, Progress, ThinkingDelta
-from runtime.reply import Finish, ModelLabel, Reply, SpentBudget, Timings, Usage
+from runtime.events import AnswerDelta, Closed, Done, Event, Progress, ThinkingDelta
+from runtime.reply import CloseReason, Finish, ModelLabel, Reply, SpentBudget, Timings, Usage
 from runtime.request import Request
 from runtime.responder import Control
 

@@ -64,6 +64,18 @@ def test_show_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["metadata"]["tokenizer.ggml.tokens"] == {"count": 300, "first": [f"t{index}" for index in range(8)]}
 
 
+def test_json_lets_no_control_sign_of_the_file_through(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    name = "a\x85b\u202ec\u200ed 考え"
+    write_gguf(folder / f"{name}.gguf", name=name, file_type=7)
+    for words in (["list"], ["show", name]):
+        assert run(*words, "--json") == 0
+        text = capsys.readouterr().out
+        assert text.removesuffix("\n").isprintable()
+        assert "考え" in text
+        found = json.loads(text)
+        assert name in [one["name"] for one in found.get("models", [found])]
+
+
 def test_show_lets_no_control_sign_of_the_file_through(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("show", "Small", "--template") == 0
     text = capsys.readouterr().out

@@ -96,3 +96,11 @@ def test_the_command_prints_one_object(master: Path, tmp_path: Path, capsys: pyt
     said = json.loads(capsys.readouterr().out)
     assert (said["form"], said["bytes"]) == ("gguf:Q8_0", target.stat().st_size)
     assert kangae.main(["quantize", str(tmp_path / "none"), "--to", "gguf:Q8_0", "--json"]) == 3
+
+
+def test_a_file_in_the_place_of_the_output_folder_is_told_as_such(
+    master: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert kangae.main(["quantize", str(master), "--to", "gguf:Q8_0", "-o", str(tmp_path / "file" / "x.gguf")]) == 9
+    assert f"({tmp_path / 'file'} is a file, not a folder); choose another place" in capsys.readouterr().err

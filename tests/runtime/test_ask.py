@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
@@ -19,8 +19,10 @@ import kangae
 from models.errors import InternalError, ModelError
 from runtime import opening
 from runtime.commands import ask_file
+from runtime.commands.interrupt import CancelOnInterrupt
 from runtime.commands.stream import ReplyStream
 from runtime.events import AnswerDelta, Closed, Event, ThinkingDelta
+from runtime.responder import Control
 from runtime.store import Store
 from tests.fakes.answering_responder import AnsweringResponder, Said
 
@@ -150,13 +152,38 @@ def test_lines_come_in_order_with_errors_in_their_places(
     )
     assert kangae.main(["ask", "--file", path, "--parallel", "2"]) == 1
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [one.get("id") for one in found] == ["1", None, "3", "x", "6"]
+    assert [one.get("id") for one in found] == [1, None, "3", "x", "6"]
     assert [one.get("error", {}).get("exit") for one in found] == [None, 2, 7, 2, None]
     assert "Line 2 is not JSON" in found[1]["error"]["detail"]
-    assert set(found[1]["error"]) == {"title", "detail", "exit"}
+    assert set(found[1]["error"]) == {"title", "detail", "exit", "line"}
+    assert [one["error"]["line"] for one in found if "error" in one] == [2, 4, 5]
     assert found[4]["correct"] is False
     assert "correct" not in found[0]
     assert model.opened["sequences"] == 2
+
+
+def test_ids_keep_their_type(
+    model: AnsweringResponder, lines: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = lines(
+        {"id": 7, "question": "a"},
+        {"id": 1.5, "question": "a"},
+        {"id": "7", "question": "a"},
+        '{"id": NaN, "question": "a"}',
+        {"id": True, "question": "a"},
+        {"id": 8},
+        {"id": 9, "question": "too long"},
+    )
+    assert kangae.main(["ask", "--file", path]) == 1
+    found = [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()]
+    assert [(type(one), one) for one in found] == [
+        (int, 7), (float, 1.5), (str, "7"), (str, "4"), (str, "5"), (int, 8), (int, 9)
+    ]  # fmt: skip
+
+
+def test_help_says_that_files_give_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert kangae.main(["ask", "--help"]) == 0
+    assert "with or without --json" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_file_without_a_good_line_opens_no_model(
@@ -341,8 +368,9 @@ SCRIPT = """
 import sys
 from runtime import opening
 from tests.fakes.scripted_responder import Script, ScriptedResponder
-import threading, kangae
-gate = {3: threading.Event()} if sys.argv[1] == "gated" else {}
+import signal, threading, kangae
+signal.signal(signal.SIGHUP, signal.SIG_IGN if sys.argv[1] == "ignoring" else signal.SIG_DFL)
+gate = {3: threading.Event()} if sys.argv[1] != "free" else {}
 opening.open_model = lambda name, **options: ScriptedResponder([Script(answer=("42",) * 9, gates=gate)])
 sys.exit(kangae.main(sys.argv[2:]))
 """
@@ -374,6 +402,73 @@ def test_ctrl_c_prints_what_there_is(child: Callable[..., subprocess.Popen[bytes
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said + rest == b"12 + 30\nInterrupted; what was produced is kept.\n"
+
+
+def kept_replies() -> list[dict[str, Any]]:
+    with Store.open() as store:
+        return [reply.record for one in store.conversations() for reply in store.replies(one.id)]
+
+
+def test_a_terminal_that_is_closed_loses_no_turn(child: Callable[..., subprocess.Popen[bytes]]) -> None:
+    process = child("gated", "ask", "x")
+    assert process.stderr is not None
+    process.stderr.read(7)
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    (record,) = kept_replies()
+    assert (record["thinking"], record["finish"]) == ("12 + 30", "cancelled")
+
+
+def test_a_hangup_that_is_ignored_stays_so(child: Callable[..., subprocess.Popen[bytes]]) -> None:
+    process = child("ignoring", "ask", "x")
+    assert process.stderr is not None
+    process.stderr.read(7)
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
+def test_a_second_hangup_does_no_more_and_a_second_ctrl_c_ends_the_program() -> None:
+    control = Control()
+    with CancelOnInterrupt(control) as interrupt:
+        interrupt._handle(signal.SIGHUP, None)
+        assert control.cancelled
+        interrupt._handle(signal.SIGHUP, None)
+        interrupt._handle(signal.SIGINT, None)
+        with pytest.raises(KeyboardInterrupt):
+            interrupt._handle(signal.SIGINT, None)
+
+
+@pytest.fixture
+def closed_terminal() -> Iterator[TextIO]:
+    ours, theirs = os.openpty()
+    os.close(ours)
+    with open(theirs, "w", encoding="utf-8") as stream:
+        yield stream
+
+
+def test_an_answer_that_no_terminal_takes_is_kept(
+    model: AnsweringResponder, closed_terminal: TextIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", closed_terminal)
+    assert kangae.main(["ask", "one question"]) == 130
+    assert [record["answer"] for record in kept_replies()] == ["question"]
+
+
+@pytest.mark.parametrize("words", [["x y", "--json"], ["--file", "FILE"]])
+def test_objects_that_no_terminal_takes_are_kept(
+    model: AnsweringResponder,
+    lines: Callable[..., str],
+    closed_terminal: TextIO,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+) -> None:
+    path = lines({"question": "x y"})
+    monkeypatch.setattr(sys, "stdout", closed_terminal)
+    assert kangae.main(["ask", *(path if word == "FILE" else word for word in words)]) == 130
+    assert [record["answer"] for record in kept_replies()] == ["y"]
 
 
 def test_a_full_disk_behind_stdout_is_9(child: Callable[..., subprocess.Popen[bytes]]) -> None:

@@ -108,11 +108,27 @@ def test_sessions_that_cannot_be_written_are_9(
     monkeypatch.setenv("KANGAE_STATE_DIR", str(tmp_path / "file"))
     for words in (["list"], ["search", "x"], ["remove", "x"], ["export"]):
         assert kangae.main(["sessions", *words]) == 9
-    assert "KANGAE_STATE_DIR" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"({tmp_path / 'file'} is a file, not a folder); set KANGAE_STATE_DIR" in said
+    assert "space" not in said and "exists" not in said
 
 
-def test_an_export_that_cannot_be_written_is_9(kept: str, tmp_path: Path) -> None:
-    assert kangae.main(["sessions", "export", kept, "-o", str(tmp_path / "no" / "folder")]) == 9
+@pytest.mark.parametrize(
+    ("output", "cause"),
+    [
+        ("no/folder", "there is no folder"),
+        ("file/out.jsonl", "file is a file, not a folder"),
+        ("", "it is a folder, not a file"),
+    ],
+)
+def test_an_export_that_cannot_be_written_is_9_and_tells_why(
+    output: str, cause: str, kept: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert kangae.main(["sessions", "export", kept, "-o", str(tmp_path / output)]) == 9
+    said = capsys.readouterr().err
+    assert cause in said and "name another file with -o" in said
+    assert "space" not in said
 
 
 def test_config(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from runtime.engine import Engine
 from runtime.prefix_cache import common_prefix
 from runtime.reply import Finish
 from runtime.request import Sampling
+from runtime.scores import Scores
 from runtime.sequence import STAY, Move, Sequence
 
 VOCABULARY = ByteVocabulary()
@@ -42,12 +43,12 @@ class Watcher:
         self.told: list[tuple[int, int, int]] = []
         self.finish: Finish | None = None
         self.error: Exception | None = None
-        self.cancelled = self.overdue = False
+        self.cancelled = self.overdue = self.paused = False
 
     def progress(self, done: int, total: int, cached: int) -> None:
         self.told.append((done, total, cached))
 
-    def before_draw(self) -> Move:
+    def before_draw(self, scores: Scores) -> Move:
         return STAY
 
     def permits(self, token: int) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.cli import printable
 from models.columns import table
-from runtime.plain_text import as_utf8, json_line, one_line, shorten, strip_controls
+from models.plain_text import as_utf8, json_line, one_line, shorten, strip_controls
 
 ESCAPES = (
     "\x1b[31m",
@@ -48,6 +49,7 @@ def test_names_out_of_files_show_where_something_was() -> None:
     assert printable("a\x1bb\nc\td", lines=True) == "a?b\nc\td"
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.lists(st.sampled_from([*ESCAPES, "x", "考", "\n"])), st.integers(0, 40))
 def test_an_escape_split_over_two_pieces_loses_its_power_all_the_same(parts: list[str], cut: int) -> None:
     text = "".join(parts)
@@ -55,6 +57,7 @@ def test_an_escape_split_over_two_pieces_loses_its_power_all_the_same(parts: lis
     assert all(sign in "\n\t" or sign.isprintable() for sign in strip_controls(text))
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.text(st.characters()) | st.text(st.sampled_from("\x1b\x85\u2028\u2029\u202e\u2069\x7f\ud800a\n")))
 def test_json_lines_are_one_line_of_harmless_signs_and_say_the_same(text: str) -> None:
     line = json_line({"t": text})
@@ -62,6 +65,24 @@ def test_json_lines_are_one_line_of_harmless_signs_and_say_the_same(text: str) -
     assert strip_controls(line, lines=False) == line
     line.encode("utf-8")
     assert json.loads(line) == {"t": text}
+
+
+def test_json_writes_no_control_and_no_sign_that_turns_text_as_it_stands() -> None:
+    steering = [
+        chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    ]
+    for sign in (*steering, "\u200e", "\u200f", "\u061c"):
+        line = json_line(sign)
+        assert sign not in line and line.isascii()
+        assert json.loads(line) == sign
+    assert json_line("考え é") == '"考え é"'
+
+
+def test_text_is_made_fit_for_a_terminal_in_one_place() -> None:
+    root = Path(__file__).parents[2]
+    files = [path for name in ("models", "runtime", "quantize", "edge", "tui") for path in (root / name).rglob("*.py")]
+    assert files
+    assert [path.name for path in files if ".isprintable(" in path.read_text(encoding="utf-8")] == []
 
 
 def test_short_lines_and_tables() -> None:

@@ -42,6 +42,12 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pyte
         load_settings({}, tmp_path / "config.toml")
 
 
+def test_a_folder_in_the_place_of_the_file_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="are a folder, not a file") as caught:
+        load_settings({}, tmp_path)
+    assert "permission" not in caught.value.detail
+
+
 def test_a_file_in_the_place_of_the_folder_is_no_settings(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert load_settings({}, tmp_path / "file" / "config.toml") == Settings()

@@ -245,6 +245,19 @@ def test_the_builds_flags_come_before_the_persons_own(pip: FalsePip, monkeypatch
     assert pip.flags[0] == f"{installer.LEFT_OUT} -DLLAVA_BUILD=ON -DGGML_VULKAN=on"  # the last one counts
 
 
+@pytest.mark.parametrize("backend", ["cpu", "vulkan"])
+def test_what_is_said_of_a_build_fits_a_terminal(
+    pip: FalsePip, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, backend: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "person"))
+    monkeypatch.setenv("KANGAE_CACHE_DIR", str(tmp_path / "person" / ".cache" / "kangae"))
+    install_library(Path("python"), REQUIREMENT, backend, None)
+    install_library(Path("python"), REQUIREMENT, backend, None)
+    lines = capsys.readouterr().err.splitlines()
+    assert "It is kept in ~/.cache/kangae/wheels" in lines
+    assert len(lines) == 3 and max(map(len, lines)) < 80
+
+
 def test_a_failed_build_keeps_its_download_and_nothing_else(pip: FalsePip, own_folders: Path) -> None:
     pip.fails = True
     with pytest.raises(Trouble):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pip_run import PipRun, Trouble, _cause, _reason
+from pip_run import PipRun, Trouble, _cause, _reason, build_step
 
 RETRIED = (
     "WARNING: Retrying (Retry(total=1, connect=None, read=None, redirect=None, status=None)) after connection broken "
@@ -201,6 +201,26 @@ def test_commands_that_name_cmakes_compiler_are_no_missing_compiler() -> None:
 def test_a_cause_is_one_short_line(said: str) -> None:
     assert 0 < len(_cause(said)) <= 200
     assert "\n" not in _cause(said)
+
+
+GXX = "/usr/bin/g++ -DGGML_SHARED -I/tmp/w/src/. -O3 -MD -MT a.o -MF a.o.d"
+STEPS = [
+    (f"{GXX} -o src/llama.dir/llama-arch.cpp.o -c /tmp/w/src/llama-arch.cpp", "compiling llama-arch.cpp"),
+    (f"{GXX} -o llama.dir/Unity/unity_9_cxx.cxx.o -c /tmp/w/Unity/unity_9_cxx.cxx", "compiling unity_9_cxx.cxx"),
+    ("/usr/bin/cc -O3 -o ggml-metal-embed.s.o -c /tmp/w/ggml-metal-embed.s", "compiling ggml-metal-embed.s"),
+    ("/usr/local/cuda/bin/nvcc -O3 -x cu -c /tmp/w/acc.cu -o ggml-cuda.dir/acc.cu.o", "compiling acc.cu"),
+    ("Building CXX object src/CMakeFiles/llama.dir/llama-arch.cpp.o", "compiling llama-arch.cpp"),
+    (": && /usr/bin/g++ -fPIC -O3   -shared -Wl,-soname,l.so -o bin/l.so a.cpp.o b.c.o -lm && :", "linking"),
+    (": && /usr/bin/cmake -E rm -f l.a && /usr/bin/ar qc l.a  a.cpp.o && /usr/bin/ranlib l.a && :", "linking"),
+    ("Linking CXX shared library ../bin/libllama.so", "linking"),
+    ("/usr/bin/cmake -E cmake_symlink_library bin/l.so.0.5.0  bin/l.so.0 bin/l.so && :", "preparing"),
+    ('/bin/sh -c "cmake -P build-info.cmake"', "preparing"),
+]
+
+
+@pytest.mark.parametrize(("command", "told"), STEPS, ids=[f"{told} {i}" for i, (_, told) in enumerate(STEPS)])
+def test_a_step_of_the_build_is_told_as_what_it_is(command: str, told: str) -> None:
+    assert build_step(command) == told
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from runtime.request import Request
 from runtime.responder import Control, Responder
 from runtime.store import Store
 from tests.fakes.scripted_responder import Script, ScriptedResponder
-from tui.app import ChatOptions, KangaeApp
+from tui.app import KangaeApp
+from tui.chat_options import ChatOptions
 from tui.conversation import Conversation
 from tui.question_box import QuestionBox
 from tui.turn import Turn

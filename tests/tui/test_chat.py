@@ -117,31 +117,23 @@ async def test_a_turn_that_was_stopped_before_its_answer_is_not_carried_on() -> 
     assert [message.content for message in responder.requests[1].messages] == ["second"]
 
 
-async def test_the_budget_key_goes_around_and_holds_for_the_next_question() -> None:
+async def test_the_budget_key_goes_down_and_around_and_holds_for_the_next_question() -> None:
     responder = ScriptedResponder()
     async with make_app(responder=responder).run_test(size=SMALL) as pilot:
         await until(pilot, lambda: app_of(pilot).ready)
         shown = []
-        for _ in range(9):
-            await pilot.press("f2")
-            shown.append(next(line for line in screen_text(pilot).splitlines() if line.startswith(" budget")))
-        assert [line.split("  ")[0].strip() for line in shown] == [
-            "budget off",
-            "budget 16 tokens",
-            "budget 32 tokens",
-            "budget 64 tokens",
-            "budget 128 tokens",
-            "budget 256 tokens",
-            "budget 512 tokens",
-            "budget 1024 tokens",
-            "budget unlimited",
-        ]
-        await pilot.press("ctrl+b")
+        for key in ["f2"] * 9 + ["shift+f2", "f14", "f2"]:
+            await pilot.press(key)
+            line = next(line for line in screen_text(pilot).splitlines() if line.startswith(" budget"))
+            shown.append(line.split("  ")[0].strip().removeprefix("budget ").removesuffix(" tokens"))
+        assert shown[:9] == ["1024", "512", "256", "128", "64", "32", "16", "off", "unlimited"]
+        assert shown[9:] == ["off", "16", "off"]
         await ask(pilot, "12 + 30?")
         assert "thinking is off" in screen_text(pilot)
+        await pilot.press("ctrl+b")
         await pilot.click("BudgetLabel")
         await ask(pilot, "12 + 30?")
-    assert [request.budget.tokens for request in responder.requests] == [0, 16]
+    assert [request.budget.tokens for request in responder.requests] == [0, 1024]
 
 
 LONG = Script(thinking=tuple(f"line {number}\n" for number in range(20)))
@@ -191,6 +183,31 @@ async def test_japanese_questions_and_answers() -> None:
     assert f"❯ {JAPANESE[0]}" in text
     assert "合計は42個です。" in text
     assert not pilot.app.query(Welcome)
+
+
+async def test_long_lines_are_wrapped_where_they_can_be_read() -> None:
+    code = "total = sum(day.parts for day in week if day.name != 'Sunday' and day.line == 3 and day.shift == 2)"
+    async with make_app(Script(answer=(f"```py\n{code}\n```",))).run_test(size=SMALL) as pilot:
+        await ask(
+            pilot, "月曜日から金曜日までの生産数を合計してください。休憩時間と段取り替えの時間は含めないでください。"
+        )
+        lines = screen_text(pilot).splitlines()
+    assert "day.shift == 2)" in "\n".join(lines)
+    begin = next(number for number, line in enumerate(lines) if "❯" in line)
+    assert lines[begin].startswith(" ❯ 月曜日") and lines[begin + 1].startswith("   ")  # a hanging indent
+    assert lines[begin + 1].strip().endswith("含めないでください。")
+
+
+async def test_a_file_that_is_loaded_is_told_by_its_name() -> None:
+    hold = gate()
+
+    def opener(_: Callable[[float], None]) -> Responder:
+        hold.wait(20)
+        return ScriptedResponder()
+
+    async with KangaeApp(opener, model_name="/a/long/way/to/model.gguf").run_test(size=SMALL) as pilot:
+        await until(pilot, lambda: " loading model.gguf …" in screen_text(pilot))
+        hold.set()
 
 
 async def test_model_text_cannot_steer_the_terminal_and_is_no_markup() -> None:
@@ -334,7 +351,7 @@ async def test_quitting_keeps_the_turn_under_way(tmp_path: Path) -> None:
 async def test_quitting_waits_shortly_for_a_model_that_does_not_stop_and_keeps_what_was_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tui.app, "_STOPPING_S", 0.05)
+    monkeypatch.setattr(tui.app, "STOPPING_S", 0.05)
     path, hold = tmp_path / "sessions.sqlite3", gate()
 
     def hear_nothing() -> Event | None:
@@ -455,7 +472,7 @@ async def test_a_store_that_cannot_be_written_is_said_once_and_costs_nothing_els
     async with make_app(path=tmp_path / "file" / "sessions.sqlite3").run_test(size=LARGE) as pilot:
         for question in ("first", "second"):
             assert (await ask(pilot, question)).reply is not None
-            await until(pilot, lambda: not app_of(pilot)._keeping)
+            await until(pilot, lambda: not app_of(pilot)._keeper.busy)
         assert said == ["The conversation is not kept"]
 
 
@@ -474,7 +491,7 @@ async def test_the_keys_on_the_last_line_can_be_clicked() -> None:
         await pilot.pause()
         assert screen_text(pilot).splitlines()[-1] == " F1 Help  F2 Budget  ^t Thought  ^n New  ^q Quit  ^y Copy"
         await pilot.click("KeyLine", offset=(12, 0))
-        assert app_of(pilot).budget == 0
+        assert app_of(pilot).budget == 1024
 
 
 @pytest.mark.parametrize(

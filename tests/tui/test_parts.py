@@ -14,13 +14,14 @@ from runtime.events import ThinkingDelta
 from runtime.reply import ModelLabel, Reply, SpentBudget, Timings, Usage
 from runtime.settings import Settings
 from tui.answer_pane import AnswerPane, settled_length
-from tui.app import ChatOptions
 from tui.budget_bar import budget_bar
-from tui.budget_steps import budget_name, budget_steps, next_budget
+from tui.budget_steps import budget_name, budget_steps, larger_budget, smaller_budget
+from tui.chat_options import ChatOptions
 from tui.cli import make_log
 from tui.close_reason import close_words
 from tui.live_text import LiveText
 from tui.markdown_rules import make_parser
+from tui.status_line import facts_line
 from tui.thought_pane import ThoughtPane
 from tui.turn import Turn, end_sentences
 
@@ -28,15 +29,15 @@ from tui.turn import Turn, end_sentences
 @pytest.mark.parametrize(
     ("context", "own", "steps"),
     [
-        (512, None, (0, 16, 32, 64, 128, 256, None)),
-        (8191, None, (0, 16, 32, 64, 128, 256, 512, 1024, 2048, None)),
-        (8192, None, (0, 256, 512, 1024, 2048, 4096, None)),
-        (40960, 2000, (0, 256, 512, 1024, 2000, 2048, 4096, 8192, 16384, None)),
-        (512, 2000, (0, 16, 32, 64, 128, 256, 2000, None)),
-        (512, 64, (0, 16, 32, 64, 128, 256, None)),
-        (512, 0, (0, 16, 32, 64, 128, 256, None)),
-        (20, None, (0, None)),
-        (0, 2000, (0, 2000, None)),
+        (512, None, (None, 256, 128, 64, 32, 16, 0)),
+        (8191, None, (None, 2048, 1024, 512, 256, 128, 64, 32, 16, 0)),
+        (8192, None, (None, 4096, 2048, 1024, 512, 256, 0)),
+        (40960, 2000, (None, 16384, 8192, 4096, 2048, 2000, 1024, 512, 256, 0)),
+        (512, 2000, (None, 2000, 256, 128, 64, 32, 16, 0)),
+        (512, 64, (None, 256, 128, 64, 32, 16, 0)),
+        (512, 0, (None, 256, 128, 64, 32, 16, 0)),
+        (20, None, (None, 0)),
+        (0, 2000, (None, 2000, 0)),
     ],
 )
 def test_the_budgets_follow_the_context_and_what_the_user_began_with(
@@ -45,17 +46,20 @@ def test_the_budgets_follow_the_context_and_what_the_user_began_with(
     assert budget_steps(context, own) == steps
 
 
-def test_the_budgets_go_around() -> None:
+def test_the_budgets_go_around_both_ways() -> None:
     steps = budget_steps(300)
-    step: int | None = None
-    seen = []
+    down, up = [steps[0]], [steps[0]]
     for _ in steps:
-        step = next_budget(step, steps)
-        seen.append(step)
-    assert tuple(seen) == steps
-    assert next_budget(50, steps) == 64
-    assert next_budget(500, steps) is None
-    assert [budget_name(step) for step in steps] == ["off", "16", "32", "64", "128", "unlimited"]
+        down.append(smaller_budget(down[-1], steps))
+        up.append(larger_budget(up[-1], steps))
+    assert [budget_name(step) for step in down] == ["unlimited", "128", "64", "32", "16", "off", "unlimited"]
+    assert up == down[::-1]
+
+
+def test_a_budget_between_the_steps_goes_to_the_next_one() -> None:
+    steps = budget_steps(300)
+    assert (smaller_budget(50, steps), larger_budget(50, steps)) == (32, 64)
+    assert (smaller_budget(500, steps), larger_budget(500, steps)) == (128, None)
 
 
 @pytest.mark.parametrize(
@@ -66,10 +70,25 @@ def test_the_bar_fills_with_the_budget(spent: int, budget: int | None, bar: str)
     assert budget_bar(spent, budget, 8).plain == bar
 
 
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (0, "kangae-tiny · Q8_0 · 123 tok/s · context 19/2048"),
+        (48, "kangae-tiny · Q8_0 · 123 tok/s · context 19/2048"),
+        (47, "kangae-tiny · Q8_0 · context 19/2048"),
+        (35, "kangae-tiny · Q8_0"),
+        (5, "kangae-tiny · Q8_0"),
+    ],
+)
+def test_facts_that_do_not_fit_are_left_out_whole(width: int, line: str) -> None:
+    assert facts_line(("kangae-tiny · Q8_0", "123 tok/s", "context 19/2048"), width).plain == line
+    assert facts_line(("kangae-tiny", "", ""), width).plain == "kangae-tiny"
+
+
 def test_every_close_reason_has_words() -> None:
     from typing import get_args
 
-    from runtime.events import CloseReason
+    from runtime.reply import CloseReason
 
     assert all(close_words(reason) != reason for reason in get_args(CloseReason))
 

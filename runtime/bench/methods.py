@@ -1,0 +1,50 @@
+"""The ways of ending a thought that a benchmark compares, by the names of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
+
+from models.errors import UsageError
+from runtime.request import Endings, Probing, Voting
+
+_MARGIN: Final = 0.25  # nats: arXiv 2510.00546
+_LEAST: Final = 8  # tokens: a benchmark looks from the start; what fires too soon shows in its accuracy
+
+METHODS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "cut": "the thought is cut at the budget, at once and without a word",
+        "message": "near the budget the thought is closed at a sentence's end, with the family's message",
+        "soft": "as message, and earlier where the model itself nearly closes",
+        "probe": "as message, and earlier where an answer on trial is sure",
+        "votes:K": "as message, K thoughts at once whose answers vote; draws, so it needs a temperature",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A name and what it asks of a turn. `endings` None: what the model's file advises."""
+
+    name: str
+    endings: Endings | None = None
+    voting: Voting | None = None
+
+
+def parse_method(name: str, advised: Endings) -> Method:
+    """The method of that name on top of what is `advised` for the model. Raises UsageError with the names there are."""
+    match name.strip():
+        case "cut":
+            return Method("cut", replace(advised, message=False, sentence=False))
+        case "message":
+            return Method("message", advised)
+        case "soft":
+            return Method("soft", replace(advised, margin=_MARGIN, ramp=True, least=_LEAST))
+        case "probe":
+            return Method("probe", replace(advised, probing=Probing(agreeing=1, least=_LEAST)))
+    kind, _, count = name.strip().partition(":")
+    if kind == "votes" and count.isdecimal() and int(count) > 1:
+        return Method(f"votes:{int(count)}", advised, Voting(int(count)))
+    raise UsageError(f"{name.strip()!r} is no method; there are {', '.join(METHODS)}.")

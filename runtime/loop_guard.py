@@ -1,0 +1,227 @@
+"""Whether a thought goes round in circles: pure rules over the last 512 tokens and their text.
+
+Three signs are looked for. An exact cycle of tokens; a phrase of 12 tokens that came four times while nothing new was
+said in between (the measure of loops in arXiv 2606.00206, less its false alarms); the same line three times in a row,
+or the same paragraph three times. What looks alike but makes headway is let be: a list that counts up, a table, code, a
+long run of digits or dashes, school arithmetic. So text that is not mostly words needs a far longer cycle, and a phrase
+or a paragraph counts only where the stretches between its occurrences bring neither a new word nor other numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import Final, Literal, NamedTuple
+
+Kind = Literal["cycle", "lines", "paragraphs"]
+
+_WINDOW: Final = 512  # tokens
+_CYCLE_EVERY: Final = 16  # tokens between two looks for a cycle; a look for the rest comes at every second of them
+_REST_EVERY: Final = 32
+
+_LONGEST_PERIOD: Final = 128
+_ROUNDS: Final = 4
+_LEAST_CYCLE: Final = 64  # tokens: ten empty cells of a table are no loop
+_LEAST_WORDLESS_CYCLE: Final = 256  # tokens: dashes, zeros of a matrix, the digits of 1/7
+_CYCLE_TAIL: Final = 8  # tokens by which candidates for a period are found
+
+_PHRASE: Final = 12  # tokens
+_PHRASE_TIMES: Final = 4
+_TEXT_TIMES: Final = 3
+_LEAST_LINE: Final = 14  # columns without spaces, a Chinese or Japanese character taking two
+_LEAST_PARAGRAPH: Final = 32
+_LETTERS: Final = 0.7  # of what is no space: prose has 0.9, code about 0.75
+_FIRST_WIDE: Final = "\u2e80"  # from here on, letters are as good as all Chinese, Japanese or Korean
+
+_BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
+# Japanese puts no spaces between words: where the script changes is near enough. Numbers are words of their own.
+_WORD = re.compile(r"\d+|[\u3040-\u309f]+|[\u30a0-\u30ff]+|[\u3400-\u9fff]+|[^\W\d_\u3040-\u30ff\u3400-\u9fff]+")
+
+
+class LoopGuard:
+    """Watches one thought. Feed it every sampled token; once it finds a loop it says so until `calm` is called.
+
+    `kind`: by which sign a loop was found ("cycle" for cycles and phrases), None while there is none; `since`: index
+    (from 0, over all tokens fed) of the token at which the repetition began; `fired`: how many loops were found so far.
+    """
+
+    def __init__(self) -> None:
+        self.kind: Kind | None = None
+        self.since: int | None = None
+        self.fired = 0
+        self._fed = 0
+        self._quiet_until = 0
+        self._ids: list[str] = []  # one character a token: strings are searched much faster than lists
+        self._pieces: list[str] = []
+
+    @property
+    def looping(self) -> bool:
+        """Whether a loop was found since the beginning or the last `calm`."""
+        return self.kind is not None
+
+    def feed(self, token: int, text: str) -> None:
+        """Take the id of one token and the text that came with it ("" where a character is still half written).
+
+        Raises `ValueError` for an id below 0 or above 1,114,111, which no vocabulary reaches.
+        """
+        self._ids.append(chr(token))
+        self._pieces.append(text)
+        self._fed += 1
+        if self._fed % _CYCLE_EVERY == 0:
+            self._look()
+
+    def calm(self, tokens: int) -> None:
+        """Start afresh, all but `fired`, and report nothing for the next `tokens` tokens.
+
+        To be called when something is begun against the loop, such as a repetition penalty for `tokens` tokens. They
+        are watched all the same: what still goes in circles when they are over is reported at once.
+        """
+        self.kind, self.since = None, None
+        self._ids.clear()
+        self._pieces.clear()
+        self._quiet_until = self._fed + tokens
+
+    def _look(self) -> None:
+        del self._ids[:-_WINDOW]
+        del self._pieces[:-_WINDOW]
+        if self.looping or self._fed < self._quiet_until:
+            return
+        ids = "".join(self._ids)
+        found = _cycle(ids, self._pieces)
+        if found is None and self._fed % _REST_EVERY == 0:
+            found = _phrase(ids, self._pieces)
+            if found is None and "\n" in "".join(self._pieces[-_REST_EVERY:]):
+                found = _paragraphs(self._pieces) or _lines(self._pieces)
+        if found is not None:
+            self.kind = found.kind
+            self.since = self._fed - len(ids) + found.start
+            self.fired += 1
+
+
+class _Found(NamedTuple):
+    """A sign of a loop; `start`: index in the window of the token at which it begins."""
+
+    kind: Kind
+    start: int
+
+
+def _cycle(ids: str, pieces: Sequence[str]) -> _Found | None:
+    """The window ends in a cycle. A period is where the last few tokens came before."""
+    size = len(ids)
+    tail = ids[-_CYCLE_TAIL:]
+    at = ids.rfind(tail, 0, size - 1)
+    while at >= max(0, size - len(tail) - _LONGEST_PERIOD):
+        period = size - len(tail) - at
+        if _cycles(ids, period, _LEAST_CYCLE) and (
+            _cycles(ids, period, _LEAST_WORDLESS_CYCLE) or _wordy("".join(pieces[-period:]))
+        ):
+            return _Found("cycle", _traced_back(ids, size - period, period))
+        at = ids.rfind(tail, 0, at + len(tail) - 1)
+    return None
+
+
+def _cycles(ids: str, period: int, least: int) -> bool:
+    """Whether the last `least` tokens, and the last four periods, repeat with this period."""
+    length = max(_ROUNDS * period, least)
+    return len(ids) >= length and ids[period - length :] == ids[-length:-period]
+
+
+def _traced_back(ids: str, start: int, period: int) -> int:
+    """Where the stretch begins that goes through `start` and repeats with this period."""
+    while start > 0 and ids[start - 1] == ids[start - 1 + period]:
+        start -= 1
+    return start
+
+
+def _phrase(ids: str, pieces: Sequence[str]) -> _Found | None:
+    """Twelve tokens, the last of them new since the last look, that came four times with nothing new in between."""
+    at = max(0, len(ids) - _PHRASE - _REST_EVERY + 1)
+    while at <= len(ids) - _PHRASE:
+        phrase = ids[at : at + _PHRASE]
+        if ids.count(phrase) < _PHRASE_TIMES:
+            at += 1
+            continue
+        if not _wordy("".join(pieces[at : at + _PHRASE])):
+            at += _PHRASE
+            continue
+        starts = _occurrences(phrase, ids)
+        offsets = [0, *accumulate(map(len, pieces))]
+        if _nothing_new("".join(pieces), [offsets[start] for start in starts], last=_PHRASE_TIMES - 2):
+            return _Found("cycle", _traced_back(ids, starts[0], starts[1] - starts[0]))
+        return None  # other phrases stand in the same stretches: leave them for the next look
+    return None
+
+
+def _occurrences(part: str, whole: str) -> list[int]:
+    starts = [whole.find(part)]
+    while (at := whole.find(part, starts[-1] + len(part))) >= 0:
+        starts.append(at)
+    return starts
+
+
+def _lines(pieces: Sequence[str]) -> _Found | None:
+    """The same whole line three times in a row; blank lines do not count."""
+    before, times, start, offset = "", 0, 0, 0
+    for line in "".join(pieces).split("\n")[:-1]:
+        key = line.strip()
+        if key and key != before:
+            before, times, start = key, 0, offset
+        if key:
+            times += 1
+        if times >= _TEXT_TIMES and _wordy(key, _LEAST_LINE):
+            return _Found("lines", _token_at(offset=start, pieces=pieces))
+        offset += len(line) + 1
+    return None
+
+
+def _paragraphs(pieces: Sequence[str]) -> _Found | None:
+    """The same whole paragraph three times, with nothing new in between."""
+    text = "".join(pieces)
+    starts: dict[str, list[int]] = {}
+    offset = 0
+    for gap in _BLANK_LINE.finditer(text):
+        starts.setdefault(text[offset : gap.start()].strip(), []).append(offset)
+        offset = gap.end()
+    for key, offsets in starts.items():
+        repeated = len(offsets) >= _TEXT_TIMES and _wordy(key, _LEAST_PARAGRAPH)
+        if repeated and _nothing_new(text, offsets, last=_TEXT_TIMES - 2):
+            return _Found("paragraphs", _token_at(offset=offsets[0], pieces=pieces))
+    return None
+
+
+def _nothing_new(text: str, starts: Sequence[int], last: int) -> bool:
+    """Whether each of the `last` stretches between `starts` (offsets in `text`) brings no new word, and the numbers, in
+    their order, of an earlier one. A word stands in the stretch in which it begins."""
+    words = [(found.start(), found[0].casefold()) for found in _WORD.finditer(text, 0, starts[-1])]
+    bounds = [bisect_left(words, (start,)) for start in starts]
+    seen = {word for _, word in words[: bounds[0]]}
+    counts: set[tuple[str, ...]] = {()}
+    for left, (begin, end) in zip(range(len(starts) - 2, -1, -1), pairwise(bounds), strict=True):
+        stretch = [word for _, word in words[begin:end]]
+        numbers = tuple(word for word in stretch if word[0].isdigit())
+        if left < last and not (seen.issuperset(stretch) and numbers in counts):
+            return False
+        seen.update(stretch)
+        counts.add(numbers)
+    return True
+
+
+def _wordy(text: str, columns: int = 1) -> bool:
+    """Whether `text` without its spaces is at least so many columns wide and mostly letters (table rows are not)."""
+    if "|" in text:
+        return False
+    text = "".join(text.split())
+    wide = 0 if text.isascii() else sum(map(_FIRST_WIDE.__le__, text))  # all of them taken for letters
+    width = len(text) + wide
+    return width >= columns and sum(map(str.isalpha, text)) + wide >= _LETTERS * width
+
+
+def _token_at(offset: int, pieces: Sequence[str]) -> int:
+    """Index of the piece that holds the character at `offset` of the joined text."""
+    for index, piece in enumerate(pieces):
+        offset -= len(piece)
+        if offset < 0:
+            return index
+    return max(0, len(pieces) - 1)

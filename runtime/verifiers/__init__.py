@@ -1,0 +1,1 @@
+"""Plug-ins that judge an answer: some look at its form, some recompute it."""

@@ -1,0 +1,41 @@
+"""Whether an answer says the same as the answers of other rungs or votes."""
+
+from __future__ import annotations
+
+from models.plain_text import shorten
+from runtime.matching import folded
+from runtime.verifiers.verifier import Case, Kind, Verdict
+
+_ENDS = ".。 "
+
+
+def same_answer(first: str, second: str) -> bool:
+    """Compared after trimming, folding case and runs of spaces, and a full stop at the end."""
+    return folded(first).rstrip(_ENDS) == folded(second).rstrip(_ENDS)
+
+
+class Agreement:
+    """Passes where all previous answers are the same as this one. What agrees may still be wrong."""
+
+    name = "agreement"
+    kind: Kind = "form"
+
+    def applies(self, case: Case) -> bool:
+        """Whether there are other answers."""
+        return bool(case.previous)
+
+    def check(self, case: Case) -> Verdict:
+        """The verdict, which counts those that agree and quotes the first that does not."""
+        others = [previous for previous in case.previous if not same_answer(previous, case.answer)]
+        total = len(case.previous)
+        if not others:
+            return Verdict(self.name, self.kind, True, f"It agrees with {_count(total)}.")
+        detail = (
+            f"It agrees with {total - len(others)} of {_count(total)}; "
+            f"one says “{shorten(others[0], 60)}”, so think longer or take more votes."
+        )
+        return Verdict(self.name, self.kind, False, detail)
+
+
+def _count(total: int) -> str:
+    return f"{total} other answer{'' if total == 1 else 's'}"

@@ -1,0 +1,122 @@
+"""Recomputes the sum that a question states, and every sum that the thinking and the answer claim."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Final
+
+from models.plain_text import shorten
+from runtime.verifiers.claims import Claim, claims_in
+from runtime.verifiers.notation import Value, plain, states, written
+from runtime.verifiers.stated_number import stated_numbers, stated_value
+from runtime.verifiers.stated_sum import StatedSum, stated_sum
+from runtime.verifiers.verifier import Case, Kind, Verdict
+
+_UNDEFINED: Final = re.compile(
+    r"undefin|not defined|no (?:answer|value|result|solution)|cannot|can't|can not|impossible|infinit|∞|\bnan\b|error"
+    r"|not possible|meaningless|indeterminate|not allowed"
+    r"|できな|できま|定義|不能|不可能|なし|ない|無限|エラー|ません|不定",
+    re.IGNORECASE,
+)
+_PARTS: Final = re.compile(
+    r"(?<![0-9.,])(-?[0-9][0-9,]{0,50})[^0-9.]{0,40}?"
+    r"(?:(?P<named>\br(?:em|emainder)?\b\.?|余り|あまり|余)|left|over|と|and|[,;、])[^0-9.]{0,30}?([0-9]{1,50})(?![0-9.])",
+    re.IGNORECASE,
+)
+
+
+class Arithmetic:
+    """Passes where the answer gives what the question's sum comes to and claims no wrong sum itself.
+
+    Where the question states no sum, the thinking's claims decide. Where it does and the answer is right, a wrong line
+    of the thinking is named but does not fail the answer.
+    """
+
+    name = "arithmetic"
+    kind: Kind = "truth"
+
+    def applies(self, case: Case) -> bool:
+        """Whether the question asks for a sum and nothing else, or a sum is claimed anywhere."""
+        return stated_sum(case.question) is not None or bool(claims_in(case.answer) or claims_in(case.thinking))
+
+    def check(self, case: Case) -> Verdict:
+        """The verdict, which names the wrong line or the right value."""
+        asked = stated_sum(case.question)
+        in_answer, in_thinking = claims_in(case.answer), claims_in(case.thinking)
+        slips = [_slip("the answer", claim) for claim in in_answer if not claim.holds]
+        thought_slips = [_slip("the thinking", claim) for claim in in_thinking if not claim.holds]
+        fault = _fault(asked, case) if asked is not None else ""
+        if fault:
+            return self._verdict(False, fault, [*slips, *thought_slips])
+        if slips:
+            return self._verdict(False, "", slips)
+        if asked is None and thought_slips:
+            return self._verdict(False, "", thought_slips)
+        count = len(in_answer) + len(in_thinking) - len(thought_slips)
+        right = f"{asked.text} was recomputed and the answer is right." if asked is not None else _counted(count)
+        return self._verdict(True, right, thought_slips)
+
+    def _verdict(self, passed: bool, sentence: str, slips: Sequence[str]) -> Verdict:
+        first = slips[0][0].upper() + slips[0][1:] if slips else ""
+        more = f" (and {len(slips) - 1} more)" if len(slips) > 1 else ""
+        note = f"{first}{more}." if slips else ""
+        return Verdict(self.name, self.kind, passed, " ".join(part for part in (sentence, note) if part))
+
+
+def _slip(place: str, claim: Claim) -> str:
+    return f"line {claim.line} of {place} says {claim.left} = {claim.right}, but it is {written(claim.value)}"
+
+
+def _counted(count: int) -> str:
+    return f"{count} claimed sum{' was' if count == 1 else 's were'} recomputed, all right."
+
+
+def _fault(asked: StatedSum, case: Case) -> str:
+    """What is wrong with the answer to the question's sum, as a sentence; empty if it is right."""
+    answer = case.answer
+    if asked.value is None:
+        if _UNDEFINED.search(answer) or stated_value(answer, case.question) is None:
+            return ""
+        return f"{asked.text} divides by zero and has no value, but the answer gives one."
+    if asked.parts is not None:
+        given = _given_parts(answer, case.question)
+        if asked.parts in given.values():
+            return ""
+        if "named" in given or (asked.wanted == "both" and asked.parts[1] != 0):
+            quotient, remainder = asked.parts
+            return f"{asked.text} is {quotient} remainder {remainder}, but the answer is “{shorten(answer, 60)}”."
+    value = stated_value(answer, case.question)
+    if value is None:
+        return f"The answer states no number in digits; {asked.text} is {written(asked.value)}."
+    if _is_right(value, asked, roughly="≈" in answer):
+        return ""
+    if asked.wanted == "remainder" and asked.parts is not None:
+        return f"The remainder of {asked.text} is {asked.parts[1]}, but the answer gives {_shown(value)}."
+    return f"{asked.text} is {written(asked.value)}, but the answer gives {_shown(value)}."
+
+
+def _is_right(value: Value, asked: StatedSum, *, roughly: bool) -> bool:
+    if asked.value is None:
+        return False
+    if asked.parts is not None and asked.wanted == "remainder":
+        return value.number == asked.parts[1]
+    if asked.parts is not None and asked.wanted == "quotient" and value.number == asked.parts[0]:
+        return True
+    if asked.percent and not value.percent:
+        value = Value(value.number / 100, value.decimals, percent=True)
+    return states(value, asked.value, roughly=roughly)
+
+
+def _given_parts(answer: str, question: str) -> dict[str, tuple[Fraction, ...]]:
+    """The quotients and remainders that the answer may give: `named` in so many words (`144 r 1`, `144 余り 1`), `pair`
+    by another word between two numbers, `last` by its last two numbers."""
+    given = {"last": tuple(stated_numbers(answer, question)[-2:])}
+    for match in _PARTS.finditer(plain(answer[-2_000:])):
+        given["named" if match["named"] else "pair"] = (Fraction(match[1].replace(",", "")), Fraction(match[3]))
+    return given
+
+
+def _shown(value: Value) -> str:
+    return written(value.number * 100) + " %" if value.percent else written(value.number)

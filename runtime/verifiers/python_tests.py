@@ -1,0 +1,201 @@
+"""Whether the Python code of an answer passes unit tests that the user gives.
+
+The code runs in a child process of its own group, in an empty folder that is removed afterwards, with a bare
+environment and limits on CPU time, memory, file size, open files, wall time and on what it may report; its output is
+thrown away.
+On Linux an ordinary user's child can start no further process; in any case the whole group is killed at the end.
+
+This keeps honest mistakes (endless loops, endless lists, full disks) from doing harm. It is no sandbox against malice:
+the code runs as the user, may read and delete what the user may, use the network, leave its process group where the
+system lets it start processes, and forge the report by searching the memory that it shares with the tests. macOS does
+not enforce the limit on memory. Run what nobody vouches for in a container or a virtual machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from models.errors import UsageError
+from models.plain_text import shorten
+from runtime.verifiers.verifier import Case, Kind, Verdict
+
+_CHILD: Final = Path(__file__).with_name("python_tests_child.py")
+_MOST_CODE: Final = 200_000  # characters
+_MOST_REPORT: Final = 65_536  # bytes
+_FENCE: Final = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([A-Za-z0-9+#-]*)[^\n]*$")
+_PYTHON: Final = frozenset({"python", "py", "python3"})
+
+
+@dataclass(frozen=True)
+class TestLimits:
+    """What the code may take: seconds of computing, seconds by the clock, bytes of memory, bytes of each file."""
+
+    __test__ = False  # for pytest, which takes a name like this for a test
+
+    cpu_seconds: int = 5
+    wall_seconds: float = 15.0
+    memory_bytes: int = 512 << 20
+    file_bytes: int = 1 << 20
+
+    @classmethod
+    def of(cls, given: Any) -> TestLimits:
+        """From the option `test_limits`, None for the defaults; raises UsageError for what is none."""
+        if given is None:
+            return cls()
+        if not isinstance(given, Mapping) or not set(given) <= set(asdict(cls())):
+            raise UsageError(f'The option "test_limits" must be an object with any of {", ".join(asdict(cls()))}.')
+        limits = cls(**given)
+        for field, value in asdict(limits).items():
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if not (whole or (field == "wall_seconds" and isinstance(value, float))) or not 0 < value < 1 << 50:
+                raise UsageError(f'"{field}" of "test_limits" must be a number above 0.')
+        return limits
+
+
+class PythonTests:
+    """Passes where the answer's Python code passes the option `tests`: Python source with `assert` lines, functions
+    `test…` without arguments or `unittest` cases, run in the namespace of the code."""
+
+    name = "python"
+    kind: Kind = "truth"
+
+    def applies(self, case: Case) -> bool:
+        """Whether tests are given: nothing is ever run that the user gave no tests for."""
+        return bool(case.options.get("tests"))
+
+    def check(self, case: Case) -> Verdict:
+        """The verdict, which names the first test that fails. Raises UsageError for tests that are no Python."""
+        tests, limits = case.options["tests"], TestLimits.of(case.options.get("test_limits"))
+        if not isinstance(tests, str) or len(tests) > _MOST_CODE:
+            raise UsageError(f'The option "tests" must be Python source of at most {_MOST_CODE} characters.')
+        blocks = python_blocks(case.answer)
+        if not blocks:
+            return self._verdict("The answer holds no Python code; ask for it in a ```python block.")
+        if sum(map(len, blocks)) > _MOST_CODE:
+            return self._verdict(f"The answer's code is longer than {_MOST_CODE} characters.")
+        return self._verdict(_fault(blocks, tests, limits))
+
+    def _verdict(self, fault: str) -> Verdict:
+        return Verdict(self.name, self.kind, not fault, fault or "The answer's code passes the tests.")
+
+
+def python_blocks(answer: str) -> list[str]:
+    """The fenced blocks marked as Python; where none is marked, those without a mark; where nothing is fenced, an
+    answer that reads like code as a whole. An open block at the end counts."""
+    found: list[tuple[str, list[str]]] = []
+    fence = ""
+    for line in answer.splitlines():
+        match = _FENCE.match(line)
+        if fence and match and match[1].startswith(fence) and not match[2]:
+            fence = ""
+        elif fence:
+            found[-1][1].append(line)
+        elif match:
+            fence = match[1]
+            found.append((match[2].casefold(), []))
+    if not found and re.search(r"^(?:def|class|import|from)\s+\w|^\w+\s*=\s*\S", answer, re.MULTILINE):
+        return [answer]
+    marked = [lines for language, lines in found if language in _PYTHON]
+    plain = [lines for language, lines in found if not language]
+    return ["\n".join(lines) + "\n" for lines in marked or plain]
+
+
+def _fault(blocks: list[str], tests: str, limits: TestLimits) -> str:
+    """Why the code does not pass; empty if it does."""
+    nonce = secrets.token_hex(16)
+    with tempfile.TemporaryDirectory(prefix="kangae-tests-", ignore_cleanup_errors=True) as folder:
+        report, code = _run(
+            folder, {"nonce": nonce, "blocks": blocks, "tests": tests, "limits": asdict(limits)}, limits
+        )
+    if report is not None:
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+            found = json.loads(report)
+            if found["nonce"] == nonce:
+                return _judged(found)
+    return _ended(code, limits)
+
+
+def _judged(found: Mapping[str, Any]) -> str:
+    failed = shorten(str(found["failed"]), 300)
+    if found["fault"] == "tests":
+        raise UsageError(f"The unit tests are no Python ({failed}); correct them.")
+    return f"A test fails: {failed}." if failed else ""
+
+
+def _ended(code: int | None, limits: TestLimits) -> str:
+    if code is None:
+        return f"The code and its tests did not end within {limits.wall_seconds:g} s, and were stopped."
+    if code in (-signal.SIGXCPU, -signal.SIGKILL):
+        return f"The code was stopped: it took over {limits.cpu_seconds} s of computing, or more memory than there is."
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
+    return f"The code ended ({name}) before its tests had run."
+
+
+def _run(folder: str, order: Mapping[str, Any], limits: TestLimits) -> tuple[bytes | None, int | None]:
+    """Run the child; its report, None without one, and its exit status, None where it was stopped."""
+    deadline = time.monotonic() + limits.wall_seconds
+    reading, writing = os.pipe()
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-B", str(_CHILD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+            env=_environment(folder),
+            pass_fds=(writing,),
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    try:
+        assert child.stdin is not None
+        with contextlib.suppress(BrokenPipeError), child.stdin as stream:
+            stream.write(json.dumps({**order, "report": writing}).encode())
+        report = _first_line(reading, deadline)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(max(deadline - time.monotonic(), 0.0) if report is None else 1.0)
+        return report, child.poll()
+    finally:
+        os.close(reading)
+        # The group outlives its leader where the code started processes of its own.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def _first_line(descriptor: int, deadline: float) -> bytes | None:
+    """The first line that comes, None at the deadline, at the end, or where it is too long."""
+    found = b""
+    while b"\n" not in found:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+            return None
+        part = os.read(descriptor, 4096)
+        found += part
+        if not part or len(found) > _MOST_REPORT:
+            return None
+    return found.partition(b"\n")[0]
+
+
+def _environment(folder: str) -> dict[str, str]:
+    """No secrets of the user's environment, and numerical libraries on one thread: each would reserve memory."""
+    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+    return {"PATH": os.defpath, "HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8", "PYTHONUTF8": "1", **threads}

@@ -1,0 +1,87 @@
+"""What a verifier is: it is shown a case, says whether it has anything to say, and gives a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Literal, Protocol, get_args, runtime_checkable
+
+from models.errors import KangaeError
+from models.plain_text import shorten
+
+Kind = Literal["form", "truth"]
+KINDS: Final[tuple[str, ...]] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is judged. `previous`: the answers of other rungs or votes to the same question, oldest first.
+
+    `options` that the built-in verifiers know: `schema` (a JSON Schema), `limits` (`minimum`, `maximum`), `tests`
+    (Python source), `test_limits` (fields of `runtime.verifiers.python_tests.TestLimits`).
+    """
+
+    question: str
+    answer: str
+    thinking: str = ""
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    previous: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`kind` "form": the answer parses and is in range; "truth": it was recomputed. `detail`: what to act on."""
+
+    name: str
+    kind: Kind
+    passed: bool
+    detail: str
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """A judge of answers. Neither method may change the case; `check` is called only where `applies` was true."""
+
+    @property
+    def name(self) -> str:
+        """Short and unique, as `--verify NAME` gives it."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """Whether a verdict speaks of the form or of the truth of an answer."""
+        ...
+
+    def applies(self, case: Case) -> bool:
+        """Whether this verifier can judge the case."""
+        ...
+
+    def check(self, case: Case) -> Verdict:
+        """The verdict. Raises KangaeError where an option of the case is wrong or a package is missing."""
+        ...
+
+
+def verdicts(verifiers: Iterable[Verifier], case: Case) -> tuple[Verdict, ...]:
+    """The verdicts of all verifiers that apply, in their order.
+
+    One that breaks down fails the case and is named, so that the answer is kept and nobody takes it for checked.
+    Raises KangaeError where an option of the case is wrong or a package is missing.
+    """
+    return tuple(verdict for one in verifiers if (verdict := _guarded(one, case)) is not None)
+
+
+def _guarded(verifier: Verifier, case: Case) -> Verdict | None:
+    try:
+        return verifier.check(case) if verifier.applies(case) else None
+    except KangaeError:
+        raise
+    except Exception as error:
+        reason = shorten(f"{type(error).__name__}: {error}", 200)
+        return Verdict(
+            verifier.name,
+            verifier.kind,
+            False,
+            f"The verifier {verifier.name} broke down ({reason}), so the answer was not checked by it; "
+            "report this to its author, or choose another with --verify.",
+        )

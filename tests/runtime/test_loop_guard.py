@@ -1,0 +1,234 @@
+"""What is a loop and what only looks like one: cycles, phrases, lines; tables, counters, code, arithmetic."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.tiny.teacher import Teacher
+from runtime.loop_guard import LoopGuard
+
+_PIECE = re.compile(r"\d|[ ]?[^\W\d_]+|\n+| +|[^\w\s]|_")
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def tokens_of(text: str) -> list[tuple[int, str]]:
+    """A stand-in for a tokenizer: a digit, a word with the space before it, a sign; the same piece has the same id."""
+    ids: dict[str, int] = {}
+    return [(ids.setdefault(piece, len(ids)), piece) for piece in _PIECE.findall(text)]
+
+
+def word(number: int) -> str:
+    """A word of letters alone that belongs to `number`."""
+    return " " + "".join(_LETTERS[int(digit)] for digit in str(number))
+
+
+def fed(tokens: Iterable[tuple[int, str]], guard: LoopGuard | None = None) -> LoopGuard:
+    guard = guard or LoopGuard()
+    for token, text in tokens:
+        guard.feed(token, text)
+    return guard
+
+
+def noticed(tokens: Sequence[tuple[int, str]]) -> int | None:
+    """After how many tokens the guard found a loop."""
+    guard = LoopGuard()
+    for index, (token, text) in enumerate(tokens):
+        guard.feed(token, text)
+        if guard.looping:
+            return index + 1
+    return None
+
+
+def cycle(period: int, length: int, first: int = 1000) -> list[tuple[int, str]]:
+    return [(first + index % period, word(first + index % period)) for index in range(length)]
+
+
+PROSE = [(number, word(number)) for number in range(5000, 5600)]
+
+
+@pytest.mark.parametrize("prefix", [0, 37, 600])
+def test_a_cycle_is_noticed_within_400_tokens_of_its_start(prefix: int) -> None:
+    for period in range(1, 65):
+        tokens = PROSE[:prefix] + cycle(period, 400)
+        count = noticed(tokens)
+        assert count is not None, f"period {period}"
+        guard = fed(tokens)
+        assert (guard.kind, guard.since, guard.fired) == ("cycle", prefix, 1)
+
+
+def test_long_periods_are_noticed_too() -> None:
+    for period in (100, 128, 140, 160):
+        guard = fed(PROSE[:50] + cycle(period, 4 * period + 40))
+        assert guard.kind == "cycle", f"period {period}"
+        assert guard.since is not None and 50 <= guard.since < 50 + period
+
+
+def test_a_cycle_of_few_rounds_or_few_tokens_is_none() -> None:
+    assert not fed(cycle(60, 180) + PROSE[:100]).looping  # three rounds
+    assert not fed(cycle(2, 46) + PROSE[:100]).looping
+
+
+def test_a_cycle_without_words_needs_far_more() -> None:
+    for text in ("-" * 200, "    " * 200, "0, " * 70, "| --- " * 40 + "|\n", "0." + "142857" * 30):
+        assert not fed(tokens_of("So it is\n" + text + "\nand on we go from here.\n" * 2)).looping, text[:10]
+    assert fed([(7, "-")] * 300).kind == "cycle"
+    assert noticed([(number % 64, str(number % 10)) for number in range(400)]) is not None
+
+
+def test_random_text_is_no_loop() -> None:
+    rng = random.Random(5)
+    for vocabulary in (50, 300, 30_000):
+        drawn = [int(vocabulary * rng.random() ** 2) for _ in range(4000)]
+        pieces = [(token, word(token) + (".\n\n" if token % 37 == 0 else "")) for token in drawn]
+        assert not fed(pieces).looping
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_thoughts_that_the_shipped_model_learns_are_no_loops(seed: int) -> None:
+    teacher, rng = Teacher(seed, hard=0.2), random.Random(seed)
+    for _ in range(150):
+        thought = "".join(segment.text for segment in teacher.sample(rng).segments[1:])
+        assert not fed(tokens_of(thought)).looping, thought
+
+
+def counting(line: str, rounds: int = 60) -> str:
+    return "".join(line.format(n=number) for number in range(1, rounds + 1))
+
+
+PASSAGE = "check the number, see that it is not divisible by seven and go on to the one that comes after it"
+PARAGRAPH = "Now I compute the total once more and check whether it is right before I go on."
+HEADWAY = {
+    "counter": counting(f"Step {{n}}: I {PASSAGE}.\n"),
+    "long counter": counting(f"Case {{n}}. I {PASSAGE}.{''.join(word(n) for n in range(100, 160))}.\n"),
+    "counter before a paragraph": counting(f"Step {{n}}:\n\n{PARAGRAPH}\n\n"),
+    "counter in one line": counting(f"({{n}}) I {PASSAGE}; "),
+    "pairs of counters": "".join(
+        f"With i={i}, j={j} the test fails and I {PASSAGE}.\n" for i in "123" for j in "12345"
+    ),
+    "numbered list": counting("{n}. Check the machine and write down what it says\n"),
+    "names": "".join(f"On{word(n)} we {PASSAGE}.\n" for n in range(100, 160)),
+    "Japanese counter": counting("手順{n}では、合計をもう一度計算して、正しいかどうかを確認してから次へ進みます。\n\n"),
+    "table": "| step | value | done |\n| ---- | ----- | ---- |\n" + counting("| {n} | 0 | yes |\n", 80),
+    "equal rows": "| a | b | c |\n|---|---|---|\n" + "| yes | yes | yes |\n" * 12,
+    "truth table": "".join("| " + " | ".join(f"{row:05b}") + " |\n" for row in range(32)),
+    "arithmetic": "347+085:7+5=12,2;4+8+1=13,32;3+0+1=4,432\n" * 5,
+    "matrix": "grid = [\n" + "    [0, 0, 0, 0, 0, 0, 0, 0],\n" * 8 + "]\n",
+    "code": "".join(
+        f"    def test{word(n).replace(' ', '_')}(self) -> None:\n"
+        f"        with self.assertRaises(ValueError):\n            read({n})\n\n"
+        for n in range(100, 140)
+    ),
+    "closing tags": "<tr>" + "<td></td>" * 8 + "</tr>\n" + "        </div>\n" * 4,
+    "short remarks": "".join(f"Wait, check\nso {word(n)}{word(n + 7)} it is\n" for n in range(100, 180)),
+}
+
+
+@pytest.mark.parametrize("name", HEADWAY)
+def test_what_makes_headway_is_no_loop(name: str) -> None:
+    guard = fed(tokens_of(HEADWAY[name]))
+    assert (guard.kind, guard.since) == (None, None)
+
+
+def test_a_phrase_that_returns_among_what_was_said_is_a_loop() -> None:
+    """No cycle of tokens: what stands between changes its order, but nothing in it is new."""
+    others = ("perhaps the twelve workers", "so hmm the workers perhaps", "the twelve so perhaps hmm")
+    wait = " But wait, the problem says that each of the workers needs three days for one wall, so"
+    rng = random.Random(1)
+    spiral = "".join(f"{wait} {rng.choice(others)}." for _ in range(20))
+    guard = fed(tokens_of("We begin here." + spiral))
+    assert guard.kind == "cycle"
+    assert guard.since is not None and guard.since < 40
+
+
+def test_equal_lines_in_a_row() -> None:
+    line = "I have to look at this again.\n"
+    before = "First of all\n"
+    guard = fed(tokens_of(before + line + "\n" + line + line + "And now something else is said.\n" * 2 + "x" * 40))
+    assert guard.kind == "lines"
+    assert guard.since == len(tokens_of(before))
+    apart = "".join(f"{line}It is{word(number)}.\n" for number in range(100, 140))
+    assert not fed(tokens_of(apart)).looping
+
+
+def test_equal_paragraphs_with_others_between() -> None:
+    others = "I look at the total. The total is it.\n\n", "So the total is it, I look at the total.\n\n"
+    text = f"Let us begin.\n\n{others[0]}{others[1]}{PARAGRAPH}\n\n{others[0]}{PARAGRAPH}\n\n{others[1]}{PARAGRAPH}\n\n"
+    guard = fed(tokens_of(text + "And so on and on " + "".join(word(number) for number in range(100, 140))))
+    assert guard.kind == "paragraphs"
+    assert guard.since == len(tokens_of(text[: text.index(PARAGRAPH)]))
+    twice = text[: text.rindex(PARAGRAPH)] + "".join(word(number) for number in range(100, 140))
+    assert not fed(tokens_of(twice)).looping
+
+
+def test_a_verdict_stands_until_calm_and_is_counted() -> None:
+    guard = fed(cycle(5, 100))
+    first = guard.since
+    fed(PROSE, guard)
+    assert (guard.looping, guard.since, guard.fired) == (True, first, 1)
+    guard.calm(0)
+    assert (guard.looping, guard.kind, guard.since, guard.fired) == (False, None, None, 1)
+    assert not fed(PROSE[:100], guard).looping
+    fed(cycle(5, 100), guard)
+    assert (guard.looping, guard.since, guard.fired) == (True, 100 + len(PROSE) + 100, 2)
+
+
+def test_nothing_is_reported_while_calm_and_what_goes_on_is_reported_after() -> None:
+    guard = fed(cycle(5, 100))
+    guard.calm(256)
+    assert not fed(cycle(5, 255), guard).looping
+    fed(cycle(5, 20, first=1000), guard)
+    assert (guard.looping, guard.fired) == (True, 2)
+    guard.calm(256)
+    assert not fed(cycle(5, 100) + PROSE, guard).looping
+
+
+def test_an_id_that_no_vocabulary_has_is_refused() -> None:
+    with pytest.raises(ValueError):
+        LoopGuard().feed(-1, "")
+
+
+def recut(pieces: Sequence[str], lengths: Sequence[int]) -> list[str]:
+    """The same text over as many tokens, each piece up to so many characters late."""
+    text, out, shown, come = "".join(pieces), [], 0, 0
+    for index, piece in enumerate(pieces):
+        come += len(piece)
+        until = max(shown, come - lengths[index % len(lengths)])
+        out.append(text[shown:until])
+        shown = until
+    return out
+
+
+LOOPS = {
+    "cycle": "Let me see what I have here. " + "I check it, then I go on. " * 25,
+    "lines": "First of all\n"
+    + "I have to look at this again.\n" * 3
+    + "So"
+    + "".join(word(n) for n in range(100, 300)),
+    "paragraphs": f"Well.\n\n{PARAGRAPH}\n\n{PARAGRAPH}\n\n{PARAGRAPH}\n\n" + "".join(word(n) for n in range(100, 300)),
+    "headway": HEADWAY["counter before a paragraph"],
+}
+
+
+@settings(deadline=None, max_examples=10)
+@given(name=st.sampled_from(sorted(LOOPS)), lengths=st.lists(st.integers(0, 12), min_size=1, max_size=8))
+def test_how_the_text_is_cut_makes_no_difference(name: str, lengths: list[int]) -> None:
+    tokens = tokens_of(LOOPS[name])
+    pieces = recut([text for _, text in tokens], lengths)
+    one = fed(tokens)
+    other = fed(list(zip((token for token, _ in tokens), pieces, strict=True)))
+    assert (one.kind, one.fired) == (other.kind, other.fired)
+    assert one.kind == (None if name == "headway" else name)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["a", " b", "\n", "1", "", "か"])), max_size=400))
+def test_feeding_is_deterministic(tokens: list[tuple[int, str]]) -> None:
+    one, other = fed(tokens), fed(tokens)
+    assert (one.kind, one.since, one.fired) == (other.kind, other.since, other.fired)
+    assert one.looping == (one.kind is not None) == (one.since is not None)

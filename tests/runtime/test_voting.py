@@ -1,0 +1,169 @@
+"""Several thoughts on one question whose answers vote, over a scripted model that answers by its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+
+from models.errors import CannotMeetError, UsageError
+from runtime.events import AnswerDelta, Closed, Done, Event, Failed, ThinkingDelta, Voted
+from runtime.reply import ModelLabel, Reply, SpentBudget, Timings, Usage
+from runtime.request import Message, Request, Sampling, Voting
+from runtime.responder import Control
+from runtime.voting import VotingResponder
+from tests.fakes.answering_responder import FACTS
+
+
+class BySeed:
+    """Answers a request with what its seed says, one event of each branch in turn; `sure` is its confidence."""
+
+    facts = FACTS
+    backend_name = "fake"
+    context = 1024
+
+    def __init__(self, answers: Sequence[str], sure: Sequence[float] = (), *, lengths: Sequence[int] = ()) -> None:
+        self._answers = answers
+        self._sure = sure or [1.0] * len(answers)
+        self._lengths = lengths or range(1, len(answers) + 1)  # earlier seeds are done earlier
+        self.asked: list[Request] = []
+        self.closed = False
+
+    def respond(self, request: Request, control: Control | None = None) -> Iterator[Event]:
+        yield from self.respond_many((request,), control)
+
+    def respond_many(self, requests: Sequence[Request], control: Control | None = None) -> Iterator[Event]:
+        control = control or Control()
+        self.asked = list(requests)
+        live = {branch: self._length(request) for branch, request in enumerate(requests)}
+        while live:
+            for branch in list(live):
+                if requests[branch].messages[-1].content == "too long":
+                    del live[branch]
+                    yield Failed(CannotMeetError("The prompt is too long."), branch)
+                elif control.stopped(branch):
+                    del live[branch]
+                    yield Done(self._reply(requests[branch], "cancelled"), branch)
+                elif live[branch] == 0:
+                    del live[branch]
+                    yield AnswerDelta("a", 1, branch)
+                    yield Done(self._reply(requests[branch], "stop"), branch)
+                else:
+                    live[branch] -= 1
+                    yield ThinkingDelta("t", 1, False, branch)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _seed(self, request: Request) -> int:
+        return (request.sampling or Sampling()).seed
+
+    def _length(self, request: Request) -> int:
+        return self._lengths[self._seed(request)]
+
+    def _reply(self, request: Request, finish: str) -> Reply:
+        seed = self._seed(request)
+        cut = finish == "cancelled"
+        return Reply(
+            id=request.id,
+            question=request.messages[-1].content,
+            model=ModelLabel("fake", "fake.gguf", "F32", "fake"),
+            thinking=f"thought {seed}",
+            answer="" if cut else self._answers[seed],
+            close="user" if cut else "natural",
+            finish=finish,  # type: ignore[arg-type]
+            usage=Usage(prompt_tokens=7, thinking_tokens=10 + seed, answer_tokens=2),
+            budget=SpentBudget(),
+            timings=Timings(total_s=float(seed)),
+            confidence=self._sure[seed] if request.confidence else None,
+        )
+
+
+def question(count: int, text: str = "1+1?", **more: object) -> Request:
+    return Request((Message("user", text),), voting=Voting(count, **more))  # type: ignore[arg-type]
+
+
+def ask(fake: BySeed, request: Request, control: Control | None = None) -> tuple[Reply, list[Event]]:
+    voting = VotingResponder(fake, Sampling)
+    events = list(voting.respond(request, control))
+    assert isinstance(events[-1], Done)
+    return events[-1].reply, events
+
+
+def test_the_majority_wins_with_its_own_thought_and_all_tokens_are_billed() -> None:
+    fake = BySeed(["3", "2", " 2 ", "4", "2"])
+    reply, events = ask(fake, question(5))
+    assert (reply.answer, reply.thinking) == ("2", "thought 1")
+    assert [vote.answer for vote in reply.votes] == ["3", "2", " 2 ", "4", "2"]
+    assert [vote.weight for vote in reply.votes] == [1.0] * 5
+    assert (reply.usage.thinking_tokens, reply.usage.answer_tokens, reply.timings.total_s) == (60, 10, 4.0)
+    assert [(event.done, event.answer) for event in events if isinstance(event, Voted)] == [
+        (1, "3"), (2, "2"), (3, " 2 "), (4, "4"), (5, "2"),
+    ]  # fmt: skip
+    assert not any(isinstance(event, AnswerDelta | Closed) for event in events)
+    assert [one.sampling.seed for one in fake.asked if one.sampling] == [0, 1, 2, 3, 4]
+    assert all(one.sampling is not None and one.sampling.temperature > 0 for one in fake.asked)
+
+
+def test_it_stops_when_the_outcome_cannot_change() -> None:
+    reply, _ = ask(BySeed(["2", "2", "2", "9", "9"], lengths=[1, 2, 3, 50, 60]), question(5))
+    assert reply.answer == "2"
+    assert [vote.answer for vote in reply.votes] == ["2", "2", "2", "", ""]
+    assert [vote.weight for vote in reply.votes] == [1.0, 1.0, 1.0, 0.0, 0.0]
+
+
+def test_the_first_answers_alone() -> None:
+    reply, _ = ask(BySeed(["7", "2", "2", "2"], lengths=[1, 30, 30, 30]), question(4, first=1))
+    assert reply.answer == "7"
+    assert sum(vote.weight > 0 for vote in reply.votes) == 1
+
+
+def test_sure_answers_weigh_more() -> None:
+    sure = [0.9, 0.2, 0.3]
+    assert ask(BySeed(["5", "6", "6"], sure), question(3))[0].answer == "5"
+    assert ask(BySeed(["5", "6", "6"], sure), question(3, weighted=False))[0].answer == "6"
+
+
+def test_cancelling_the_turn_cancels_every_thought() -> None:
+    control = Control()
+    fake = BySeed(["2", "2"], lengths=[100, 100])
+    events = []
+    for event in VotingResponder(fake, Sampling).respond(question(2), control):
+        events.append(event)
+        control.cancel()
+    assert isinstance(events[-1], Done) and events[-1].reply.finish == "cancelled"
+
+
+def test_many_questions_some_with_a_vote() -> None:
+    requests = [
+        replace(question(1), sampling=Sampling(seed=2)),
+        question(3),
+        question(3, "too long"),
+        Request((Message("user", "alone"),), sampling=Sampling(seed=1)),
+    ]
+    events = list(VotingResponder(BySeed(["2", "3", "2"]), Sampling).respond_many(requests))
+    done = {event.branch: event.reply for event in events if isinstance(event, Done)}
+    assert {branch: (reply.answer, len(reply.votes)) for branch, reply in done.items()} == {
+        0: ("2", 0), 1: ("2", 3), 3: ("3", 0),
+    }  # fmt: skip
+    assert [event.branch for event in events if isinstance(event, Failed)] == [2]
+    assert {event.branch for event in events if isinstance(event, AnswerDelta)} == {0, 3}
+
+
+def test_votes_that_would_all_be_the_same_are_refused() -> None:
+    request = replace(question(3), sampling=Sampling(temperature=0.0))
+    with pytest.raises(UsageError, match="temperature above 0"):
+        list(VotingResponder(BySeed(["2"] * 3), Sampling).respond(request))
+
+
+@pytest.mark.parametrize("wrong", [{"count": 0}, {"count": 3, "first": 4}, {"count": 3, "first": 0}])
+def test_counts_that_make_no_sense_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(UsageError):
+        Voting(**wrong)
+
+
+def test_it_is_closed_with_what_it_wraps() -> None:
+    fake = BySeed(["2"])
+    VotingResponder(fake, Sampling).close()
+    assert fake.closed

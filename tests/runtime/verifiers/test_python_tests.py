@@ -1,0 +1,148 @@
+"""An answer's code against unit tests: what passes, what fails, and that nothing outlives its limits."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.errors import UsageError
+from runtime.verifiers.python_tests import PythonTests, python_blocks
+from runtime.verifiers.verifier import Case, Verdict
+
+TESTS = "def test_square():\n    assert square(3) == 9\n    assert square(-2) == 4\n"
+RIGHT = "def square(x):\n    return x * x\n"
+
+
+def judged(code: str, tests: str = TESTS, **limits: Any) -> Verdict:
+    case = Case("q", f"こうです:\n```python\n{code}\n```\n", options={"tests": tests, "test_limits": limits or None})
+    assert PythonTests().applies(case)
+    return PythonTests().check(case)
+
+
+def test_blocks_of_code() -> None:
+    assert python_blocks("a\n```python\nx = 1\n```\nb\n~~~py\ny = 2\n~~~\n```sh\nls\n```") == ["x = 1\n", "y = 2\n"]
+    assert python_blocks("```\nx = 1\n```") == ["x = 1\n"]
+    assert python_blocks("```python\nx = 1") == ["x = 1\n"]
+    assert python_blocks("def f():\n    return 1") == ["def f():\n    return 1"]
+    assert python_blocks("It is 3.") == []
+    assert python_blocks("答えは3です。") == []
+
+
+def test_without_tests_nothing_is_run() -> None:
+    assert not PythonTests().applies(Case("q", f"```python\n{RIGHT}```"))
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        TESTS,
+        "assert square(3) == 9",
+        "import unittest\nclass Squares(unittest.TestCase):\n    def test_one(self): self.assertEqual(square(1), 1)\n",
+    ],
+)
+def test_right_code_passes_and_wrong_code_fails(tests: str) -> None:
+    assert judged(RIGHT, tests).passed
+    found = judged("def square(x):\n    return x + x + 7\n", tests)
+    assert not found.passed
+    assert "Error" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("def square(x: return", "SyntaxError"),
+        ("x = 1", "NameError"),
+        ("import os\nos._exit(0)", "before its tests"),
+        ("raise SystemExit(0)", "SystemExit"),
+        ("input()", "EOFError"),
+        ("square = [0] * 10**11", "MemoryError"),
+        ("import os\nos.write(int(max(os.listdir('/dev/fd'), key=int)), b'{}\\n')\nos._exit(0)", "code"),
+        ("print('x' * 10**7)\nraise ValueError('y' * 10**6)", "ValueError"),
+        ("def square(x):\n    return square(x)", "RecursionError"),
+    ],
+)
+def test_code_that_breaks_down_fails_and_says_how(code: str, names: str) -> None:
+    found = judged(code)
+    assert not found.passed
+    assert names in found.detail
+    assert len(found.detail) < 500
+
+
+def test_files_stay_small_and_in_a_folder_that_is_removed(tmp_path: Path) -> None:
+    found = judged("import os\nopen('here', 'wb').write(b'x' * 5_000_000)")
+    assert not found.passed
+    assert "File too large" in found.detail
+    told = judged("import os\nraise ValueError(os.getcwd())").detail
+    folder = told.split("ValueError: ")[1].split(",")[0]
+    assert "kangae-tests-" in folder
+    assert not Path(folder).exists()
+
+
+def test_the_users_environment_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_SECRET", "hunter2")
+    assert judged(RIGHT, "import os\nassert 'A_SECRET' not in os.environ").passed
+
+
+@pytest.mark.parametrize("code", ["while True: pass", "import time\ntime.sleep(60)"])
+def test_what_does_not_end_is_stopped(code: str) -> None:
+    started = time.monotonic()
+    found = judged(code, cpu_seconds=1, wall_seconds=2.0)
+    assert not found.passed
+    assert "stopped" in found.detail
+    assert time.monotonic() - started < 20
+
+
+def test_processes_that_the_code_leaves_behind_are_killed(tmp_path: Path) -> None:
+    place = tmp_path / "pid"
+    code = (
+        "import subprocess, sys\n"
+        "try:\n"
+        "    left = subprocess.Popen([sys.executable, '-I', '-S', '-c', 'import time; time.sleep(600)']).pid\n"
+        f"    open({str(place)!r}, 'w').write(str(left))\n"
+        "except OSError:\n"
+        "    pass  # the system refuses it a process\n"
+    )
+    assert judged(code + RIGHT).passed
+    if place.exists():
+        assert _ends(int(place.read_text()))
+
+
+def _ends(process: int) -> bool:
+    """Whether the process is gone, or dead and only waiting to be reaped, within 10 s."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.kill(process, 0)
+            status = Path(f"/proc/{process}/stat")
+            if status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"tests": "def test(:"}, "unit tests are no Python"),
+        ({"tests": 5}, "must be Python source"),
+        ({"tests": "pass", "test_limits": {"cpu": 1}}, "test_limits"),
+        ({"tests": "pass", "test_limits": {"cpu_seconds": 0}}, "cpu_seconds"),
+        ({"tests": "pass", "test_limits": {"wall_seconds": "long"}}, "wall_seconds"),
+    ],
+)
+def test_faulty_options_are_the_users_error(options: dict[str, Any], names: str) -> None:
+    with pytest.raises(UsageError, match=names):
+        PythonTests().check(Case("q", f"```python\n{RIGHT}```", options=options))
+
+
+@pytest.mark.parametrize("answer", ["", "答えは3です。", "```sh\nls\n```"])
+def test_an_answer_without_code_fails(answer: str) -> None:
+    found = PythonTests().check(Case("q", answer, options={"tests": TESTS}))
+    assert not found.passed
+    assert "no Python code" in found.detail

@@ -1,0 +1,117 @@
+"""Units, shares, times of day and limits, in English and Japanese."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from models.errors import UsageError
+from runtime.verifiers.notation import plain
+from runtime.verifiers.units import Units, asked_unit
+from runtime.verifiers.verifier import Case
+
+UNITS = Units()
+
+
+def judged(question: str, answer: str, **options: Any) -> tuple[bool, str]:
+    case = Case(question, answer, options=options)
+    assert UNITS.applies(case)
+    found = UNITS.check(case)
+    return found.passed, found.detail
+
+
+@pytest.mark.parametrize(
+    ("question", "unit"),
+    [
+        ("How many mm is 668 cm?", "mm"),
+        ("668 cm = ? mm", "mm"),
+        ("How many seconds per part?", "s"),
+        ("Convert 5 km to metres.", "m"),
+        ("5730mmは何cmですか。", "cm"),
+        ("５ｋｇ＝？ｇ", "g"),
+        ("タクトは何秒かな？", "s"),
+        ("447 tをkgに換算すると?", "kg"),
+        ("何時間かかりますか。", "h"),
+        ("何時に終わりますか。", None),
+        ("何分の一ですか。", None),
+        ("How many bolts?", None),
+        ("何個ですか。", None),
+    ],
+)
+def test_the_unit_asked_for(question: str, unit: str | None) -> None:
+    assert asked_unit(plain(question)) == unit
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "passes"),
+    [
+        ("How many mm is 668 cm?", "6680 mm", True),
+        ("How many mm is 668 cm?", "668 cm is 6680 millimetres.", True),
+        ("How many mm is 668 cm?", "6680", True),
+        ("How many mm is 668 cm?", "668 cm", False),
+        ("How many minutes is 2 h?", "7200 s", False),
+        ("5730mmは何cmですか。", "573センチ", True),
+        ("5730mmは何cmですか。", "573 mm", False),
+        ("5730mmは何cmですか。", "５７３ｍｍ", False),
+        ("What percentage is good?", "96 %", True),
+        ("What percentage is good?", "0.96", True),
+        ("What percentage is good?", "104 %", False),
+        ("What percentage is good?", "-4 %", False),
+        ("What percentage is good?", "most of them", False),
+        ("By what percentage did it increase?", "250 %", True),
+        ("歩留まりは何%?", "70 %", True),
+        ("歩留まりは何%?", "170 %", False),
+        ("What time does it end?", "16:15", True),
+        ("What time does it end?", "16:15 at the latest", True),
+        ("What time does it end?", "4:15 pm", True),
+        ("What time does it end?", "At noon.", True),
+        ("What time does it end?", "24:15", False),
+        ("What time does it end?", "16:60", False),
+        ("What time does it end?", "16:15 pm", False),
+        ("What time does it end?", "soon", False),
+        ("何時に終わりますか。", "16時30分", True),
+        ("何時に終わりますか。", "午後4時です。", True),
+        ("何時に終わりますか。", "25時です。", False),
+        ("何時に終わりますか。", "午後16時", False),
+    ],
+)
+def test_the_form_asked_for(question: str, answer: str, passes: bool) -> None:
+    found, detail = judged(question, answer) if UNITS.applies(Case(question, answer)) else (True, "left alone")
+    assert found is passes, detail
+
+
+@pytest.mark.parametrize("question", ["What is 3 + 4?", "How many bolts are left?", "何個ですか。", "こんにちは"])
+def test_other_questions_are_left_alone(question: str) -> None:
+    assert not UNITS.applies(Case(question, "7"))
+
+
+def test_limits() -> None:
+    assert judged("How hot?", "about 21.5", limits={"minimum": 10, "maximum": 30})[0]
+    assert judged("How hot?", "about 31", limits={"maximum": 30}) == (
+        False,
+        "The answer gives 31, above the limit of 30.",
+    )
+    assert not judged("How hot?", "-1", limits={"minimum": 0})[0]
+    assert not judged("How hot?", "warm", limits={"minimum": 0})[0]
+    assert judged("Of 300, how many?", "Of 300 it is 12.", limits={"maximum": 20})[0]
+
+
+@pytest.mark.parametrize("limits", [{"min": 1}, [1, 2], {"minimum": "1"}, {"maximum": True}, {"maximum": float("nan")}])
+def test_faulty_limits_are_the_users_error(limits: Any) -> None:
+    with pytest.raises(UsageError, match="limit"):
+        judged("How hot?", "1", limits=limits)
+
+
+@pytest.mark.parametrize(
+    "text", ["mm " * 50_000, "5:" * 50_000, "convert to " * 20_000, "9" * 100_000, "٣ mm", "何" * 99_999]
+)
+def test_hostile_texts_break_nothing(text: str) -> None:
+    for case in (
+        Case("How many mm?", text),
+        Case("What time is it?", text),
+        Case(text, text),
+        Case("q", text, options={"limits": {"maximum": 3}}),
+    ):
+        if UNITS.applies(case):
+            assert UNITS.check(case).detail

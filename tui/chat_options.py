@@ -1,0 +1,24 @@
+"""What holds for every turn of a conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runtime.request import Sampling
+from runtime.responder import Responder
+
+
+@dataclass(frozen=True)
+class ChatOptions:
+    """`budget` in thinking tokens, None: unlimited; the key F2 changes it. `deadline`: in seconds, for the whole reply.
+
+    `sampling` says how the open model draws, with (True) or without a thought; None: the model's own defaults.
+    """
+
+    budget: int | None = None
+    minimum: int = 0
+    deadline: float | None = None
+    max_answer: int | None = None
+    system: str = ""
+    sampling: Callable[[Responder, bool], Sampling | None] | None = None
