@@ -20,6 +20,10 @@ class KangaeError(Exception):
         return {"error": {"title": self.title, "detail": self.detail, "exit": self.exit_code}}
 
 
+FLAGGED = 8
+"""Exit code of an answer that was given, but is in doubt: no error, so no class."""
+
+
 class UsageError(KangaeError):
     """The command or a value given to it is wrong."""
 

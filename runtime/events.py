@@ -58,6 +58,15 @@ class Voted:
 
 
 @dataclass(frozen=True)
+class Climbed:
+    """The ladder goes on to another rung, because the answer before it was not sure: `reason`."""
+
+    rung: str
+    reason: str
+    branch: int = 0
+
+
+@dataclass(frozen=True)
 class Done:
     """The reply is complete (or was cancelled, or failed: see `reply.finish`)."""
 
@@ -73,7 +82,7 @@ class Failed:
     branch: int = 0
 
 
-Event = Progress | ThinkingDelta | Closed | AnswerDelta | Voted | Done | Failed
+Event = Progress | ThinkingDelta | Closed | AnswerDelta | Voted | Climbed | Done | Failed
 
 
 def joined(first: Event, second: Event) -> Event | None:

@@ -75,6 +75,8 @@ class Check:
     name: str
     passed: bool
     detail: str
+    kind: Literal["form", "truth"] = "form"
+    """Whether the answer only parses and is in range, or was computed again."""
 
 
 @dataclass(frozen=True)

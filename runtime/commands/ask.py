@@ -6,9 +6,11 @@ import argparse
 import contextlib
 import sys
 import uuid
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from models.errors import (
+    FLAGGED,
     CannotMeetError,
     InternalError,
     InterruptedByUser,
@@ -16,7 +18,7 @@ from models.errors import (
     ResourceError,
     UsageError,
 )
-from models.plain_text import as_utf8
+from models.plain_text import as_utf8, strip_controls
 from runtime.commands.options import (
     add_budget_options,
     add_model_options,
@@ -33,7 +35,9 @@ from runtime.settings import Settings, load_settings, parse_count
 if TYPE_CHECKING:
     from runtime.reply import Reply
     from runtime.request import Budget, Request, Sampling
+    from runtime.verifiers.verifier import Verifier
 
+_LADDER_VOTES = 5
 _MOST_BYTES = 16 << 20
 """More is no question: an endless input must not fill the memory."""
 
@@ -60,9 +64,17 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument(
         "--votes", type=typed(parse_count), default=1, metavar="K", help="think K times at once, let the answers vote"
     )
+    parser.add_argument(
+        "--verify", default="none", metavar="none|auto|NAME", help="judge the answer; exit code 8 where it is in doubt"
+    )
     parser.add_argument("--parallel", type=typed(parse_count), metavar="N", help="with --file: questions at once (8)")
     add_model_options(parser)
-    add_budget_options(parser)
+    parser.add_argument(
+        "--ladder",
+        action="store_true",
+        help="no thought, a short one, a long one, votes: as far as an answer needs to stand; exit code 8 if none does",
+    )
+    add_budget_options(parser, ladder=True)
     add_sampling_options(parser)
     parser.set_defaults(run=run)
 
@@ -70,6 +82,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
 def run(arguments: argparse.Namespace) -> int:
     """The command; returns its exit code."""
     settings = load_settings()
+    verifiers = _verifiers(arguments)
     budget = make_budget(arguments, settings)
     system = as_utf8(chosen(arguments, settings, "system"))
     if arguments.file is not None:
@@ -77,8 +90,27 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError("A question and --file were given; give the one or the other.")
         from runtime.commands.ask_file import answer_file
 
-        return answer_file(arguments, settings, budget, system)
-    return _answer_one(arguments, settings, budget, system, _question(arguments.question))
+        return answer_file(arguments, settings, budget, system, verifiers)
+    return _answer_one(arguments, settings, budget, system, _question(arguments.question), verifiers)
+
+
+def _verifiers(arguments: argparse.Namespace) -> Sequence[Verifier]:
+    """Those that the flag names; told before a model is opened if there are none of that name."""
+    name = arguments.verify
+    if climbs(arguments):
+        if arguments.votes > 1:
+            raise UsageError("The ladder has votes of its own; leave --votes out.")
+        name = "auto" if name == "none" else name
+    if name == "none":
+        return ()
+    from runtime.verifiers.registry import choose
+
+    return choose(name)
+
+
+def climbs(arguments: argparse.Namespace) -> bool:
+    """Whether the ladder was asked for."""
+    return bool(arguments.ladder or arguments.effort == "auto")
 
 
 def make_budget(arguments: argparse.Namespace, settings: Settings) -> Budget:
@@ -138,13 +170,22 @@ def _question(given: str | None) -> str:
     return text.strip()
 
 
-def _answer_one(arguments: argparse.Namespace, settings: Settings, budget: Budget, system: str, question: str) -> int:
+def _answer_one(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    budget: Budget,
+    system: str,
+    question: str,
+    verifiers: Sequence[Verifier],
+) -> int:
     from runtime.commands.interrupt import CancelOnInterrupt
     from runtime.commands.stream import ReplyStream
     from runtime.events import Done
     from runtime.responder import Control
 
-    responder = open_responder(arguments, settings, sequences=arguments.votes, votes=arguments.votes)
+    ladder = verifiers if climbs(arguments) else None
+    places = max(arguments.votes, _LADDER_VOTES if climbs(arguments) else 1)
+    responder = open_responder(arguments, settings, sequences=places, votes=arguments.votes, ladder=ladder)
     reply: Reply | None = None
     stream = None if arguments.json else ReplyStream()
     control = Control()
@@ -156,7 +197,7 @@ def _answer_one(arguments: argparse.Namespace, settings: Settings, budget: Budge
                 for event in responder.respond(request, control):
                     if isinstance(event, Done):
                         reply = event.reply
-                        if stream is not None and reply.votes:
+                        if stream is not None and (reply.votes or ladder is not None):
                             stream.answer(reply.answer)
                     elif stream is not None:
                         stream.show(event)
@@ -165,9 +206,19 @@ def _answer_one(arguments: argparse.Namespace, settings: Settings, budget: Budge
             finally:
                 if stream is not None:
                     stream.end()
+            reply = reply if ladder is not None else _judged(reply, verifiers)
             return _finish(arguments, settings, system, reply, hung_up=stream is not None and stream.hung_up)
     finally:
         responder.close()
+
+
+def _judged(reply: Reply | None, verifiers: Sequence[Verifier]) -> Reply | None:
+    """The reply with its checks, if it has an answer."""
+    if reply is None or not verifiers or reply.finish not in ("stop", "length"):
+        return reply
+    from runtime.verification import verified
+
+    return verified(reply, verifiers)
 
 
 def _finish(
@@ -193,10 +244,18 @@ def _finish(
         print("The deadline came before there was an answer; give more seconds.", file=sys.stderr)
         return CannotMeetError.exit_code
     if reply.finish != "cancelled" and not hung_up:
-        return code
+        return code or _tell_doubts(reply, json=arguments.json)
     if not arguments.json:
         tell_stopped()
     return InterruptedByUser.exit_code
+
+
+def _tell_doubts(reply: Reply, *, json: bool) -> int:
+    """Say on stderr which checks failed; the exit code of an answer that is flagged, or 0."""
+    doubts = [flag for flag in reply.flags if flag.startswith(("verify: ", "unsure: "))]
+    for flag in () if json else doubts:
+        print(strip_controls(f"Doubtful: {flag.partition(': ')[2]}"), file=sys.stderr)
+    return FLAGGED if doubts else 0
 
 
 def tell_stopped() -> None:

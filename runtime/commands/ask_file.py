@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from models.errors import InterruptedByUser, KangaeError, MissingPackageError, UsageError
+from models.errors import FLAGGED, InterruptedByUser, KangaeError, MissingPackageError, UsageError
 from models.plain_text import json_line
-from runtime.commands.ask import error_of, make_request, tell_stopped
+from runtime.commands.ask import climbs, error_of, make_request, tell_stopped
 from runtime.commands.interrupt import CancelOnInterrupt
 from runtime.commands.keep import Keeper
 from runtime.commands.options import chosen, make_sampling, open_responder
@@ -25,10 +25,17 @@ if TYPE_CHECKING:
     from runtime.reply import Reply
     from runtime.request import Budget
     from runtime.settings import Settings
+    from runtime.verifiers.verifier import Verifier
+
+_OPTIONS = ("schema", "limits", "tests", "test_limits")
+"""Fields of a problem that a verifier may need."""
 
 
-def answer_file(arguments: argparse.Namespace, settings: Settings, budget: Budget, system: str) -> int:
-    """Answer all good lines; a bad one gives an error object in its place. Exit 1 if there was any; 130: Ctrl-C."""
+def answer_file(
+    arguments: argparse.Namespace, settings: Settings, budget: Budget, system: str, verifiers: Sequence[Verifier]
+) -> int:
+    """Answer all good lines; a bad one gives an error object in its place. Exit 1 if there was any; 8 if a check
+    failed; 130: Ctrl-C."""
     lines = _read(arguments.file)
     results: dict[int, Reply | KangaeError] = {
         index: line.content for index, line in enumerate(lines) if isinstance(line.content, KangaeError)
@@ -38,7 +45,7 @@ def answer_file(arguments: argparse.Namespace, settings: Settings, budget: Budge
     control = Control()
     kept: list[Reply] = []
     try:
-        _answer(arguments, settings, budget, system, good, results, printer, control, kept)
+        _answer(arguments, settings, budget, system, verifiers, good, results, printer, control, kept)
     finally:  # also where the output broke off, or the engine
         model = kept[0].model.name if kept else ""
         title = f"File {arguments.file}"
@@ -47,7 +54,10 @@ def answer_file(arguments: argparse.Namespace, settings: Settings, budget: Budge
     if control.cancelled:
         tell_stopped()
         return InterruptedByUser.exit_code
-    return 1 if any(isinstance(result, KangaeError) for result in results.values()) else code
+    if any(isinstance(result, KangaeError) for result in results.values()):
+        return 1
+    doubtful = any(flag.startswith(("verify: ", "unsure: ")) for reply in kept for flag in reply.flags)
+    return code or (FLAGGED if doubtful else 0)
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,7 @@ def _answer(
     settings: Settings,
     budget: Budget,
     system: str,
+    verifiers: Sequence[Verifier],
     good: list[tuple[int, Problem]],
     results: dict[int, Reply | KangaeError],
     printer: _InOrder,
@@ -112,7 +123,9 @@ def _answer(
     if good:
         votes = arguments.votes
         sequences = min(len(good) * votes, max(votes, chosen(arguments, settings, "parallel")))
-        responder = open_responder(arguments, settings, sequences=sequences, votes=votes)
+        ladder = verifiers if climbs(arguments) else None
+        responder = open_responder(arguments, settings, sequences=sequences, votes=votes, ladder=ladder)
+        verifiers = () if ladder is not None else verifiers
         try:
             with CancelOnInterrupt(control):
                 sampling = make_sampling(arguments, settings, responder, thinking=not budget.off)
@@ -123,7 +136,9 @@ def _answer(
                 for event in responder.respond_many(requests, control):
                     if isinstance(event, Done | Failed):
                         index, problem = good[event.branch]
-                        results[index] = _judged(event.reply, problem) if isinstance(event, Done) else event.error
+                        results[index] = (
+                            _judged(event.reply, problem, verifiers) if isinstance(event, Done) else event.error
+                        )
                         kept.extend(printer.tell(results))
                         if printer.hung_up:
                             control.cancel()
@@ -132,10 +147,15 @@ def _answer(
     kept.extend(printer.tell(results, gaps=control.cancelled))
 
 
-def _judged(reply: Reply, problem: Problem) -> Reply | KangaeError:
-    """The reply with `expected` and `correct` where they apply."""
+def _judged(reply: Reply, problem: Problem, verifiers: Sequence[Verifier]) -> Reply | KangaeError:
+    """The reply with `checks`, `expected` and `correct` where they apply."""
     if reply.finish == "error":
         return error_of(reply)
+    if verifiers and reply.finish != "cancelled":
+        from runtime.verification import verified
+
+        options = {name: problem.fields[name] for name in _OPTIONS if name in problem.fields}
+        reply = verified(reply, verifiers, options=options)
     if problem.expected is None:
         return reply
     try:

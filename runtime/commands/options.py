@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
@@ -13,6 +13,7 @@ from runtime.settings import Settings, parse_budget, parse_count, parse_number, 
 if TYPE_CHECKING:
     from runtime.request import Sampling
     from runtime.responder import Responder
+    from runtime.verifiers.verifier import Verifier
 
 
 def typed(parse: Callable[[object], Any]) -> Callable[[str], Any]:
@@ -51,8 +52,8 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=typed(parse_seed), metavar="N")
 
 
-def add_budget_options(parser: argparse.ArgumentParser) -> None:
-    """How long a thought and an answer may be."""
+def add_budget_options(parser: argparse.ArgumentParser, *, ladder: bool = False) -> None:
+    """How long a thought and an answer may be; `ladder`: the command can climb."""
     parser.add_argument(
         "--budget",
         type=typed(parse_budget),
@@ -60,7 +61,12 @@ def add_budget_options(parser: argparse.ArgumentParser) -> None:
         metavar="N|off|unlimited",
         help="thinking tokens for the whole turn",
     )
-    parser.add_argument("--effort", choices=EFFORTS, help="the budget in a word: what it allows depends on the model")
+    parser.add_argument(
+        "--effort",
+        choices=(*EFFORTS, "auto") if ladder else EFFORTS,
+        help="the budget in a word: what it allows depends on the model"
+        + ("; auto: no more thought than an answer needs to stand (as --ladder)" if ladder else ""),
+    )
     parser.add_argument(
         "--deadline", type=typed(parse_seconds), metavar="SECONDS", help="the whole reply is there by then"
     )
@@ -83,9 +89,11 @@ def open_responder(
     sequences: int = 1,
     spare: int = 0,
     votes: int = 1,
+    ladder: Sequence[Verifier] | None = None,
     name: str | None = None,
 ) -> Responder:
-    """Open the model that is meant, in this process; with `votes`, so that answers can vote."""
+    """Open the model that is meant, in this process; with `votes`, so that answers can vote; with `ladder` (the
+    verifiers that judge on it), so that it climbs."""
     from runtime import opening
 
     responder = opening.open_model(
@@ -97,11 +105,16 @@ def open_responder(
         gpu_layers=chosen(arguments, settings, "gpu_layers"),
         started=getattr(arguments, "started", None),
     )
-    if votes <= 1:
+    if votes <= 1 and ladder is None:
         return responder
     from runtime.voting import VotingResponder
 
-    return VotingResponder(responder, lambda: opening.default_sampling(responder, thinking=True))
+    voting = VotingResponder(responder, lambda: opening.default_sampling(responder, thinking=True))
+    if ladder is None:
+        return voting
+    from runtime.ladder import LadderResponder
+
+    return LadderResponder(voting, ladder)
 
 
 def make_sampling(
@@ -134,6 +147,8 @@ def choose_tokens(arguments: argparse.Namespace, settings: Settings) -> tuple[in
     effort: str | None = getattr(arguments, "effort", None)
     if effort is not None and hasattr(arguments, "budget"):
         raise UsageError("--budget and --effort were given; give the one or the other.")
+    if effort == "auto":  # the ladder asks on each rung in its own way
+        return None, None
     return (None, effort) if effort is not None else (chosen(arguments, settings, "budget"), None)
 
 

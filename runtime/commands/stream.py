@@ -8,7 +8,7 @@ from typing import TextIO
 
 from models.plain_text import strip_controls
 from runtime.commands.output import is_hung_up, silence
-from runtime.events import AnswerDelta, Closed, Event, ThinkingDelta, Voted
+from runtime.events import AnswerDelta, Climbed, Closed, Event, ThinkingDelta, Voted
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
@@ -33,6 +33,9 @@ class ReplyStream:
             self._think(strip_controls(event.text))
         elif isinstance(event, Closed):
             self._end_thought()
+        elif isinstance(event, Climbed):
+            self._end_thought()
+            self._think(strip_controls(f"{event.reason}: {event.rung}\n"))
         elif isinstance(event, Voted):
             self._end_thought()
             self._think(strip_controls(f"vote {event.done} of {event.total}: {event.answer}\n"))

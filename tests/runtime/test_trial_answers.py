@@ -63,7 +63,7 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]) -> Non
 
 
 def doubter(answers: Sequence[str]) -> Script:
-    """Thinks in rounds `so N.` / `Wait`, answers after its n-th round with `answers[n - 1]`, and would go on for long."""
+    """Thinks in rounds `so N.` / `Wait`, answers after its n-th round with `answers[n - 1]`, and goes on for long."""
 
     def follow(ids: tuple[int, ...]) -> Sequence[int]:
         said = WORDS.text(ids).rsplit("assistant\n", 1)[-1]

@@ -1,0 +1,45 @@
+"""A reply with the verdicts of verifiers: what they judged becomes its checks, what failed its flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from models.errors import KangaeError
+from runtime.reply import Check, Reply
+from runtime.verifiers.verifier import Case, Verdict, Verifier, verdicts
+
+FLAG = "verify: "
+"""What the flag of a failed check begins with."""
+
+
+def verified(
+    reply: Reply,
+    verifiers: Sequence[Verifier],
+    *,
+    options: Mapping[str, Any] | None = None,
+    previous: Sequence[str] = (),
+) -> Reply:
+    """The reply, judged by all verifiers that apply; the same reply where none does.
+
+    A verifier that cannot judge, for a wrong option or a missing package, fails the reply: nobody should take it for
+    checked. `previous`: the answers of other rungs or votes.
+    """
+    found: list[Verdict] = []
+    case = Case(reply.question, reply.answer, reply.thinking, options or {}, tuple(previous))
+    for verifier in verifiers:
+        try:
+            found += verdicts((verifier,), case)
+        except KangaeError as error:
+            found.append(Verdict(verifier.name, verifier.kind, False, f"{error.title}: {error.detail}"))
+    if not found:
+        return reply
+    checks = tuple(Check(one.name, one.passed, one.detail, one.kind) for one in found)
+    flags = tuple(f"{FLAG}{one.name}: {one.detail}" for one in found if not one.passed)
+    return replace(reply, checks=(*reply.checks, *checks), flags=(*reply.flags, *flags))
+
+
+def doubted(reply: Reply) -> bool:
+    """Whether a check failed."""
+    return any(not check.passed for check in reply.checks)
