@@ -29,9 +29,10 @@ class SoftClose:
         return thinking_tokens >= self._least
 
     def seen(self, margin: float) -> bool:
-        """A boundary with this margin (top less closer, nats, 0 or more): whether to close here."""
+        """A boundary with this margin (top less closer, in nats): whether to close here. At 0 the model is about to
+        close by itself, and is let."""
         self._near = self._near + 1 if margin <= self._margin else 0
-        return self._near >= _RUNNING
+        return self._near >= _RUNNING and margin > 0.0
 
 
 def ramp_level(spent: float, top: float, closer: float) -> float:

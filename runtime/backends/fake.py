@@ -167,6 +167,7 @@ class FakeBackend:
         self._on_decode = on_decode
         self._cells: list[list[_Cell]] = [[] for _ in range(sequences)]
         self._rows: list[tuple[int, ...]] = []
+        self._logits: dict[int, npt.NDArray[np.float32]] = {}
         self._abort = False
 
     def ids(self, sequence: int) -> list[int]:
@@ -198,6 +199,7 @@ class FakeBackend:
             raise CannotMeetError(f"The cache of {self.context} tokens is full.")
         self.batches.append(list(batch))
         rows: list[int | None] = []
+        self._logits.clear()
         for part in batch:
             self._cells[part.sequence] += [_Cell(token) for token in part.ids]
             rows.append(len(self._rows) if part.want_logits else None)
@@ -230,10 +232,15 @@ class FakeBackend:
         sampler.accepted.append(token)
 
     def logits(self, row: int) -> npt.NDArray[np.float32]:
-        """10 for the script's first choice, 1 less for each further one, -10 for all else."""
+        """10 for the script's first choice, 1 less for each further one, -10 for all else.
+
+        What a caller changes in them holds for the draw, as in a real backend.
+        """
         if row >= len(self._rows):
             raise InternalError(f"Row {row} is not valid any more.")
-        values = np.full(self.vocabulary.size, -10.0, dtype=np.float32)
+        if row in self._logits:
+            return self._logits[row]
+        values = self._logits[row] = np.full(self.vocabulary.size, -10.0, dtype=np.float32)
         for rank, token in enumerate(self._script(self._rows[row])):
             values[token] = max(values[token], 10.0 - rank)
         return values

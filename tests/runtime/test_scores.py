@@ -58,6 +58,7 @@ def test_a_soft_close_needs_two_boundaries_running() -> None:
     soft = SoftClose(margin=0.25, least=10)
     assert not soft.looks(9) and soft.looks(10)
     assert [soft.seen(margin) for margin in (0.2, 0.3, 0.2, 0.25)] == [False, False, False, True]
+    assert not soft.seen(0.0)
 
 
 def test_the_ramp_rises_and_stays_below_the_top() -> None:

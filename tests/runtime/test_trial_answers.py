@@ -88,7 +88,7 @@ def doubter(answers: Sequence[str]) -> Script:
 def answer_of(answers: Sequence[str], probing: Probing | None, **options: object) -> tuple[Reply, FakeBackend]:
     backend = FakeBackend(doubter(answers), WORDS, sequences=2, **options)  # type: ignore[arg-type]
     local = LocalResponder(backend, FAMILY, backend_name="fake", spare=1)
-    return reply_of(local.respond(replace(ask(), endings=Endings(probing=probing)))), backend
+    return reply_of(local.respond(replace(ask(), endings=Endings(probing=probing, loops=False)))), backend
 
 
 def test_a_sure_answer_ends_the_thought_where_it_would_begin_to_doubt() -> None:
@@ -124,6 +124,6 @@ def test_without_a_place_to_fork_to_there_are_no_trials() -> None:
 def test_many_turns_share_one_spare_place() -> None:
     backend = FakeBackend(doubter(["7"]), WORDS, sequences=4)
     local = LocalResponder(backend, FAMILY, backend_name="fake", spare=1)
-    request = replace(ask(), endings=Endings(probing=PROBING))
+    request = replace(ask(), endings=Endings(probing=PROBING, loops=False))
     replies = [event.reply for event in local.respond_many([request] * 7) if hasattr(event, "reply")]
     assert [(reply.close, reply.answer) for reply in replies] == [("probe", "7")] * 7
