@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from models.errors import UsageError
 from runtime.backends.backend import ModelFacts
-from runtime.events import Done, Event, Failed, Progress, Voted
+from runtime.events import AnswerDelta, Closed, Done, Event, Failed, Voted
 from runtime.reply import Reply, Usage, Vote
 from runtime.request import Request, Sampling, Voting
 from runtime.responder import Cancel, Control, Responder
@@ -92,7 +92,7 @@ class VotingResponder:
                     if outer not in failed:  # what one thought cannot have, the others cannot have either
                         failed.add(outer)
                         yield replace(event, branch=outer)
-                elif event.branch == poll.branches[0] and not (len(poll.branches) > 1 and _is_answer(event)):
+                elif len(poll.branches) == 1 or _shows_first_thought(event, poll):
                     yield replace(event, branch=outer)
         finally:
             outer_control.forget(forward)
@@ -165,9 +165,9 @@ class VotingResponder:
         return replace(_billed(poll.replies[chosen], replies), votes=votes)
 
 
-def _is_answer(event: Event) -> bool:
-    """Whether an event of the first thought would show its answer as if it were the vote's."""
-    return not isinstance(event, Progress) and type(event).__name__ in ("AnswerDelta", "Closed")
+def _shows_first_thought(event: Event, poll: _Poll) -> bool:
+    """Of several thoughts the first is shown as it grows, but not its answer, as if it were the vote's."""
+    return event.branch == poll.branches[0] and not isinstance(event, AnswerDelta | Closed)
 
 
 def _drawn(poll: _Poll) -> list[Request]:

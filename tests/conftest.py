@@ -7,6 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("kangae", deadline=None)  # machines are slow at times: no test asserts a time
+settings.load_profile("kangae")
 
 FOLDERS = ("CONFIG", "STATE", "CACHE", "MODELS")
 

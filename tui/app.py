@@ -22,11 +22,11 @@ from runtime.request import Budget, Request
 from runtime.request import Message as Said
 from runtime.responder import Control, Responder
 from tui.budget_steps import budget_name, budget_steps, larger_budget, smaller_budget
-from tui.calm_app import CalmApp
 from tui.chat_options import ChatOptions
 from tui.conversation import Conversation
 from tui.help_screen import HelpScreen
 from tui.key_line import KeyLine
+from tui.live_keys import LiveKeys
 from tui.model_slot import ModelSlot, Opener
 from tui.note import Note
 from tui.preferences import Preferences
@@ -42,7 +42,7 @@ _FLUSH_S = 0.1  # new text is laid out ten times a second: each layout costs, an
 _LEAVING_S = 0.3  # the same grace as for any stopped turn would be too long where the system ends the program
 
 
-class KangaeApp(CalmApp):
+class KangaeApp(LiveKeys):
     """`opener` opens the model (in a thread); `log` begins a conversation that is kept; `preferences` is the file of
     view settings."""
 
@@ -121,6 +121,16 @@ class KangaeApp(CalmApp):
         return self._feed is not None
 
     @property
+    def live_control(self) -> Control | None:
+        """What steers the turn under way."""
+        return self._feed.control if self._feed is not None else None
+
+    @property
+    def live_turn(self) -> Turn | None:
+        """The newest turn."""
+        return self._turn
+
+    @property
     def ready(self) -> bool:
         """Whether the model is open."""
         return self._slot.responder is not None
@@ -169,7 +179,10 @@ class KangaeApp(CalmApp):
 
     async def on_question_box_sent(self, event: QuestionBox.Sent) -> None:
         if self.busy:
-            self.notify("Still answering: Esc stops it, F3 asks for the answer now.", markup=False)
+            if self.give_hint(event.text):
+                self.query_one(QuestionBox).accept(event.text)
+            else:
+                self.notify("Still answering: Esc stops it.", markup=False)
             return
         self.query_one(QuestionBox).accept(event.text)
         await self.ask(event.text)
@@ -239,17 +252,7 @@ class KangaeApp(CalmApp):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that steer a turn are there while one is under way."""
-        return self.busy if action in ("answer_now", "stop") else True
-
-    def action_answer_now(self) -> None:
-        """End the thought and answer."""
-        if self._feed is not None:
-            self._feed.control.answer_now()
-
-    def action_stop(self) -> None:
-        """End the turn; what was written stays."""
-        if self._feed is not None:
-            self._feed.control.cancel()
+        return self.busy if action in ("answer_now", "stop", "think_more", "pause") else True
 
     def action_next_budget(self) -> None:
         """Go to the next smaller budget, from off to unlimited."""

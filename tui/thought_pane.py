@@ -39,7 +39,8 @@ class ThoughtPane(Vertical):
         """Whether the user folded or unfolded this one: then nothing else does."""
         self.text = ""
         self.tokens = 0
-        self._budget = budget
+        self.budget = budget
+        self._paused = False
         self._seconds = 0.0
         self._left: float | None = None
         self._doing = "waiting"
@@ -89,6 +90,22 @@ class ThoughtPane(Vertical):
         self._seconds, self.tokens = seconds, tokens
         self._show_title()
 
+    def raise_budget(self, tokens: int) -> None:
+        """So many tokens more may be thought."""
+        if self.budget is not None:
+            self.budget += tokens
+            self._show_title()
+
+    def pause(self, paused: bool) -> None:
+        """Whether the thought stands still."""
+        self._paused = paused
+        self._show_title()
+
+    @property
+    def over(self) -> bool:
+        """Whether the thought has ended."""
+        return self._ended is not None
+
     @property
     def waiting(self) -> bool:
         """Whether nothing has been thought or answered yet."""
@@ -136,12 +153,12 @@ class ThoughtPane(Vertical):
         if self._ended is not None:
             spent = f"{self.tokens} token{'' if self.tokens == 1 else 's'}"
             return Content(f"{mark} thought {self._seconds:.1f} s · {spent} · {self._ended}")
-        spent = f"{self.tokens} tokens" if self._budget is None else f"{self.tokens}/{budget_name(self._budget)} tokens"
+        spent = f"{self.tokens} tokens" if self.budget is None else f"{self.tokens}/{budget_name(self.budget)} tokens"
         wide = self.size.width >= _NARROW
         times = f"{self._seconds:.1f} s, {left}" if left and wide else left or f"{self._seconds:.1f} s"
-        line = Content.assemble((f"{mark} thinking", "bold"), f" {times} · {spent}")
-        if self._budget and wide:
-            line = Content.assemble(line, "  ", budget_bar(self.tokens, self._budget))
+        line = Content.assemble((f"{mark} {'paused' if self._paused else 'thinking'}", "bold"), f" {times} · {spent}")
+        if self.budget and wide:
+            line = Content.assemble(line, "  ", budget_bar(self.tokens, self.budget))
         return line
 
     def _unfold(self) -> None:

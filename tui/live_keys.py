@@ -1,0 +1,78 @@
+"""Keys that steer the turn under way: answer now, more budget, pause, a hint, stop."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+
+from runtime.responder import Control
+from tui.calm_app import CalmApp
+from tui.turn import Turn
+
+LEAST_MORE = 64
+"""Thinking tokens that one press adds, or half of the budget if that is more."""
+
+
+class LiveKeys(CalmApp):
+    """An application with at most one turn under way."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f4", "think_more", "More", show=False),
+        Binding("f5", "pause", "Pause", show=False),
+    ]
+
+    @property
+    def live_control(self) -> Control | None:
+        """What steers the turn under way; None where there is none."""
+        raise NotImplementedError
+
+    @property
+    def live_turn(self) -> Turn | None:
+        """The newest turn."""
+        raise NotImplementedError
+
+    def action_answer_now(self) -> None:
+        """End the thought and answer."""
+        if self.live_control is not None:
+            self.live_control.answer_now()
+
+    def action_stop(self) -> None:
+        """End the turn; what was written stays."""
+        if self.live_control is not None:
+            self.live_control.cancel()
+
+    def action_think_more(self) -> None:
+        """Raise the budget of the thought under way."""
+        control, turn = self.live_control, self.live_turn
+        if control is None or turn is None:
+            return
+        budget = turn.thought.budget
+        if budget is None:
+            self.notify("This thought has no budget to raise.", markup=False)
+        elif turn.thought.over or budget == 0:
+            self.notify("The thought has ended.", markup=False)
+        else:
+            more = max(LEAST_MORE, budget // 2)
+            control.more(more)
+            turn.thought.raise_budget(more)
+
+    def action_pause(self) -> None:
+        """Stand still, or go on."""
+        control, turn = self.live_control, self.live_turn
+        if control is None or turn is None:
+            return
+        if control.paused:
+            control.resume()
+        else:
+            control.pause()
+        turn.thought.pause(control.paused)
+
+    def give_hint(self, text: str) -> bool:
+        """Put a text into the thought under way; False where it has ended."""
+        control, turn = self.live_control, self.live_turn
+        if control is None or turn is None or turn.thought.over:
+            return False
+        control.hint(text)
+        self.notify("A hint: it is put into the thought at the end of its line.", markup=False)
+        return True
