@@ -62,7 +62,8 @@ class Engine:
             sequence.order = self._arrived
             self._arrived += 1
             self._waiting.append(sequence)
-        for sequence in [*self._running, *self._waiting]:
+        # forks first: the turn that waits for one bills what it cost
+        for sequence in sorted([*self._running, *self._waiting], key=lambda one: not one.spare):
             if sequence.steer.cancelled:
                 self._end(sequence, "cancelled")
             elif sequence.steer.overdue:
@@ -131,6 +132,8 @@ class Engine:
             return False
         here = self._cache.best(sequence.history)
         for other in self._running:
+            if other.steer.paused:
+                continue
             coming = common_prefix(sequence.history, other.history)
             if coming > other.decoded and coming - here >= _WORTH_WAITING:
                 return True

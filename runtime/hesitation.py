@@ -24,14 +24,16 @@ _MARK = re.compile(r"(?i)\b(?:wait|hmm+|alternatively|let me (?:check|think|re\w
 
 
 def hesitation_ids(vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
-    """Ids whose piece is one of the words, with or without a space before it and in any case; shape (n,), sorted."""
-    words = {word.encode() for word in WORDS}
-    found = [
-        token
-        for token in range(vocabulary.size)
-        if token not in vocabulary.marker_ids and vocabulary.piece(token).strip(b" \n\t").lower() in words
-    ]
-    return np.array(found, np.int64)
+    """Ids that are one of the words on their own, with or without a space or newline before it, in small letters,
+    capitals or with a capital; shape (n,), sorted."""
+    found: set[int] = set()
+    for word in WORDS:
+        for form in {word, word.capitalize(), word.upper()}:
+            for before in ("", " ", "\n"):
+                ids = vocabulary.tokenize(before + form, markers=False)
+                if len(ids) == 1:
+                    found.add(ids[0])
+    return np.array(sorted(found), np.int64)
 
 
 def hesitations(text: str) -> int:

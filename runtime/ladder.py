@@ -6,8 +6,9 @@ it pay (Qwen3's report gives 87 % on MATH-500 without a thought, and 21 % on AIM
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from models.errors import UsageError
 from runtime.backends.backend import ModelFacts
@@ -19,6 +20,7 @@ from runtime.responder import Control, Responder
 from runtime.verification import verified
 from runtime.verifiers.verifier import Verifier
 from runtime.votes import Same, same_text
+from runtime.voting import TEMPERATURE, forwarder
 
 _VOTES = 5
 _MAJORITY = 0.5
@@ -55,7 +57,7 @@ def judge(reply: Reply, previous: Sequence[str], same: Same = same_text) -> Judg
     """Whether a reply stands, given the answers of the rungs before it.
 
     A failed check always sends it on. It stands if it was computed again, if a rung before it said the same, or if more
-    than half of the votes' weight is behind it. A check of form alone proves nothing.
+    than half of the votes' weight and at least two thoughts are behind it. A check of form alone proves nothing.
     """
     failed = next((check for check in reply.checks if not check.passed), None)
     if failed is not None:
@@ -69,7 +71,9 @@ def judge(reply: Reply, previous: Sequence[str], same: Same = same_text) -> Judg
         total = sum(vote.weight for vote in reply.votes)
         behind = sum(vote.weight for vote in reply.votes if same(vote.answer, reply.answer))
         share = behind / total if total else 0.0
-        return Judgement(share > _MAJORITY, f"{share:.0%} of the votes")
+        alike = sum(vote.weight > 0 and same(vote.answer, reply.answer) for vote in reply.votes)
+        # one whole answer among thoughts that were cut off is no majority
+        return Judgement(share > _MAJORITY and alike > 1, f"{alike} thoughts, {share:.0%} of the votes")
     if any(same(answer, reply.answer) for answer in previous):
         return Judgement(True, "two rungs agree")
     return Judgement(False, "nothing confirms it")
@@ -100,7 +104,7 @@ class LadderResponder:
     def respond_many(self, requests: Sequence[Request], control: Control | None = None) -> Iterator[Event]:
         """As `respond`, for many; `branch` is the request's index."""
         control = control or Control()
-        climbs = [_Climb(request) for request in requests]
+        climbs = [_Climb(request, self.facts) for request in requests]
         steps = rungs(self.facts)
         waiting = list(range(len(requests)))
         for place, rung in enumerate(steps):
@@ -108,18 +112,21 @@ class LadderResponder:
             asking = [index for index in waiting if not climbs[index].repeats(rung)]
             climbing = [index for index in waiting if index not in asking]
             asked = [climbs[index].request_for(rung) for index in asking]
-            for event in self.inner.respond_many(asked, control):
+            inner = Control()
+            forward = forwarder(control, inner, {outer: [branch] for branch, outer in enumerate(asking)})
+            control.on_change(forward)
+            for event in self.inner.respond_many(asked, inner):
                 index = asking[event.branch]
                 climb = climbs[index]
-                if isinstance(event, Failed):
+                if isinstance(event, Failed) and climb.answers:  # what the rungs before it said is not lost
+                    yield Done(climb.result(Judgement(False, event.error.detail)), index)
+                elif isinstance(event, Failed):
                     yield replace(event, branch=index)
                 elif not isinstance(event, Done):
                     if not isinstance(event, AnswerDelta | Closed):  # an answer is shown once it stands
                         yield replace(event, branch=index)
                 else:
-                    reply = verified(
-                        event.reply, self._verifiers
-                    )  # agreement is judged here: one earlier rung is enough
+                    reply = verified(event.reply, self._verifiers, options=climb.options)
                     verdict = judge(reply, climb.answers, self._same)
                     climb.add(reply)
                     last = place + 1 == len(steps) or reply.finish in ("cancelled", "error")
@@ -127,7 +134,9 @@ class LadderResponder:
                         yield Done(climb.result(verdict), index)
                     else:
                         climbing.append(index)
-                        yield Climbed(steps[place + 1].name, verdict.reason, index)
+                        onward = next(one for one in steps[place + 1 :] if not climb.repeats(one))
+                        yield Climbed(onward.name, verdict.reason, index)
+            control.forget(forward)
             waiting = sorted(climbing)
             if not waiting:
                 return
@@ -140,9 +149,12 @@ class LadderResponder:
 class _Climb:
     """One question on its way up."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, facts: ModelFacts) -> None:
         if request.voting is not None:
             raise UsageError("The ladder has votes of its own; leave --votes out.")
+        effort = request.budget.effort
+        bound = None if effort is None else effort_tokens(effort, facts)
+        self._bound = bound if request.budget.tokens is None else request.budget.tokens
         self._request = request
         self._replies: list[Reply] = []
         self._asked: list[int | None] = []
@@ -151,6 +163,11 @@ class _Climb:
     def answers(self) -> tuple[str, ...]:
         """What the rungs so far said."""
         return tuple(reply.answer for reply in self._replies if reply.answer)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What verifiers need to know of the question."""
+        return self._request.verifier_options
 
     @property
     def _seconds(self) -> float:
@@ -167,12 +184,14 @@ class _Climb:
         given = self._request.budget
         tokens = self._tokens(rung)
         seconds = None if given.seconds is None else max(0.01, given.seconds - self._seconds)
-        budget = Budget(tokens, seconds, answer_reserve=given.answer_reserve, minimum=given.minimum if tokens else 0)
+        budget = Budget(
+            tokens, seconds, answer_reserve=given.answer_reserve, minimum=given.minimum if tokens != 0 else 0
+        )
         self._asked.append(tokens)
         voting = Voting(rung.votes) if rung.votes > 1 else None
         sampling = self._request.sampling
         if sampling is not None and sampling.temperature == 0.0 and voting is not None:
-            sampling = None  # votes draw in their own way
+            sampling = replace(sampling, temperature=TEMPERATURE)
         return replace(self._request, budget=budget, voting=voting, sampling=sampling)
 
     def repeats(self, rung: Rung) -> bool:
@@ -180,7 +199,7 @@ class _Climb:
         return rung.votes == 1 and bool(self._asked) and self._tokens(rung) == self._asked[-1]
 
     def _tokens(self, rung: Rung) -> int | None:
-        given = self._request.budget.tokens
+        given = self._bound
         if given is None or rung.tokens == 0:
             return rung.tokens
         return given if rung.tokens is None else min(given, rung.tokens)
@@ -191,9 +210,11 @@ class _Climb:
 
     def result(self, verdict: Judgement) -> Reply:
         """The last rung's reply with what all of them cost; flagged where even that does not stand."""
-        reply = self._replies[-1]
+        last = self._replies[-1]
+        whole = [reply for reply in self._replies if reply.answer and reply.finish == "stop"]
+        reply = last if last.answer or not whole else replace(whole[-1], finish=last.finish)
         flags = reply.flags
-        if not verdict.accepted and reply.finish == "stop":
+        if not verdict.accepted and reply.finish in ("stop", "length"):
             said = ", ".join(dict.fromkeys(self.answers))
             flags = (*flags, f"unsure: {verdict.reason}; the rungs said: {said}")
         usages = [one.usage for one in self._replies]

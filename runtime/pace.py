@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from models.errors import CannotMeetError
 
 _QUICK, _STEADY = 0.35, 0.05
 """Weights of the newest token in the two averages: one follows a sudden burden, the other forgets a hiccup slowly."""
@@ -87,3 +90,16 @@ class Deadline:
     def over(self, now: float, step: float) -> bool:
         """Whether one more token would be late."""
         return now + step * _CAUTION + _SLACK >= self.seconds
+
+
+def require_time(seconds: float, prompt: int, closing: int, speed: Speed) -> None:
+    """Raises `CannotMeetError` where not even the shortest reply can be there in time."""
+    least = speed.least_seconds(prompt, closing)
+    if least <= seconds:
+        return
+    room = speed.within(seconds, closing)
+    shorter = f", or shorten the prompt of {prompt} tokens to about {room}" if room >= 16 else ""
+    raise CannotMeetError(
+        f"A reply within {seconds:g} s cannot be kept: on this machine the shortest one takes about {least:.2g} s. "
+        f"Give --deadline {math.ceil(least * 1.2)} or more{shorter}."
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from models.errors import UsageError
 
@@ -160,6 +161,8 @@ class Request:
     endings: Endings | None = None
     """None: what the model's file advises."""
     voting: Voting | None = None
+    verifier_options: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """What verifiers need to know of this question: see `runtime.verifiers.verifier.Case`."""
     confidence: bool = False
     """Whether the reply tells how sure the model was of its answer; costs a look at all logits for each token of it."""
 

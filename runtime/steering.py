@@ -37,7 +37,8 @@ class Steering:
         self._guard = LoopGuard() if endings.loops else None
         self._recent: deque[int] = deque(maxlen=_WINDOW)
         self._calm = 0
-        self._tried = False
+        self._said = 0
+        self._turned_at: int | None = None
 
     @property
     def idle(self) -> bool:
@@ -49,14 +50,15 @@ class Steering:
         if self._guard is None:
             return
         self._recent.append(token)
+        self._said += 1
         if self._calm:
             self._calm -= 1
         self._guard.feed(token, text)
         if self._guard.looping and not self._calm:
-            if self._tried:
+            if self._turned_at is not None and self._said - self._turned_at <= _WINDOW + _CALM:
                 self.looping = True
             else:
-                self._tried = True
+                self._turned_at = self._said
                 self._calm = _CALM
                 self._guard.calm(_CALM)
 

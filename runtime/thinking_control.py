@@ -228,6 +228,10 @@ class ThinkingControl:
             return Decision(finish="length")
         return CONTINUE
 
+    def must_close(self, view: View) -> bool:
+        """Whether a thought may not even stand still any longer."""
+        return view.phase is Phase.THINKING and deadline_near(view, self.limits) is not None
+
     def end_of_sequence(self, view: View) -> Decision:
         """The model ended its turn: inside a thought that closes the thought, and the answer is still owed."""
         if view.phase is Phase.THINKING:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from models.errors import CannotMeetError, KangaeError
+from models.errors import KangaeError
 from models.family import Family
 from runtime.backends.backend import Vocabulary
 from runtime.events import Done, Event, Progress
 from runtime.hesitation import hesitations
-from runtime.pace import Speed
+from runtime.pace import Speed, require_time
 from runtime.phase import NO_TAG, Phase, PhaseTracker, Piece
 from runtime.probe import Probe
 from runtime.prompt import MarkerCutter, Prompt
@@ -115,11 +114,12 @@ class Turn:
         self._said = Transcript(self._tracker, branch, clock)
         self._forced_tokens = len(opening)
         self._granted = self._hinted = 0
+        self._stood, self._looked_at = False, -1
         self._cached = 0
         self._scores: Scores | None = None
         self._log_probabilities: list[float] = []
         if budget.seconds is not None and speed is not None:
-            _require_time(budget.seconds, len(self.ids), closing, speed)
+            require_time(budget.seconds, len(self.ids), closing, speed)
         if opening:
             self._open_by_force(prompt)
 
@@ -133,7 +133,11 @@ class Turn:
     @property
     def paused(self) -> bool:
         """Whether the user wants it to stand still."""
-        return (self._live.paused or self._trial_runs) and not self._abandoned
+        still = (self._live.paused or self._trial_runs) and not self._abandoned
+        if still and not self._trial_runs and self._control.must_close(self._view()):
+            return False  # a deadline does not wait: the thought is closed while there is time to answer
+        self._stood = self._stood or still
+        return still
 
     @property
     def overdue(self) -> bool:
@@ -158,6 +162,9 @@ class Turn:
     def before_draw(self, scores: Scores) -> Move:
         """What the live control or the clock ask for since the last token; else the odds of the next one are set."""
         tracker, steering = self._tracker, self._steering
+        if self._stood:
+            self._stood = False
+            self._clock.stood_still()
         self._scores = scores if self.request.confidence else None
         if tracker.phase is not Phase.THINKING:
             return self._move(self._control.decide(self._view()))
@@ -166,7 +173,9 @@ class Turn:
             self._granted = self._live.granted
         view = self._view()
         boundary = tracker.settled and at_boundary(tracker.tail)
-        if steering.soft is not None and boundary and steering.soft.looks(tracker.thinking_tokens):
+        fresh = tracker.thinking_tokens != self._looked_at  # after a trial the same place is come to again
+        if steering.soft is not None and boundary and fresh and steering.soft.looks(tracker.thinking_tokens):
+            self._looked_at = tracker.thinking_tokens
             view = view._replace(margin=steering.margin(scores))
         move = self._move(self._control.decide(view))
         if move is not STAY:
@@ -194,13 +203,14 @@ class Turn:
             return self._move(self._control.end_of_sequence(self._view()), retract=1)
         piece = self._vocabulary.piece(token)
         thought = self._tracker.phase is Phase.THINKING
-        self._emit(self._tracker.feed(token, piece))
+        pieces = self._tracker.feed(token, piece)
+        if thought and self._tracker.phase is not Phase.THINKING and self._steering.lifted:
+            self._control.close = self._control.close or "soft"
+        self._emit(pieces)
         if self._scores is not None and self._tracker.phase is Phase.ANSWER and not thought:
             self._log_probabilities.append(self._scores.log_probability(token))
         if thought and self._tracker.phase is Phase.THINKING:
             self._steering.said(token, piece.decode("utf-8", "replace"))
-        elif thought and self._steering.lifted:
-            self._control.close = self._control.close or "soft"
         return self._move(self._control.decide(self._view()))
 
     def ended(self, finish: Finish, error: Exception | None) -> None:
@@ -389,16 +399,3 @@ class Turn:
             flags=flags,
             confidence=confidence(self._log_probabilities) if self.request.confidence else None,
         )
-
-
-def _require_time(seconds: float, prompt: int, closing: int, speed: Speed) -> None:
-    """Raises `CannotMeetError` where not even the shortest reply can be there in time."""
-    least = speed.least_seconds(prompt, closing)
-    if least <= seconds:
-        return
-    room = speed.within(seconds, closing)
-    shorter = f", or shorten the prompt of {prompt} tokens to about {room}" if room >= 16 else ""
-    raise CannotMeetError(
-        f"A reply within {seconds:g} s cannot be kept: on this machine the shortest one takes about {least:.2g} s. "
-        f"Give --deadline {math.ceil(least * 1.2)} or more{shorter}."
-    )

@@ -58,6 +58,10 @@ class TurnClock:
             self._prefilled = moment
             self._pace.begin(moment)
 
+    def stood_still(self) -> None:
+        """The time since the last token was no token's: a pause, a trial."""
+        self._pace.begin(self._clock())
+
     def drew(self, *, counts: bool) -> None:
         """A token was drawn; `counts`: it is part of the reply, and not its end."""
         self._pace.drew(self._clock())

@@ -6,7 +6,8 @@ over as soon as its outcome cannot change: arXiv 2401.10480 (early-stopping self
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from models.errors import UsageError
@@ -79,7 +80,7 @@ class VotingResponder:
         owners = [outer for outer, poll in enumerate(polls) for _ in poll.branches]
         inner = Control()
         outer_control = control or Control()
-        forward = _forwarder(outer_control, inner, polls)
+        forward = forwarder(outer_control, inner, {index: poll.branches for index, poll in enumerate(polls)})
         outer_control.on_change(forward)
         failed: set[int] = set()
         try:
@@ -94,6 +95,9 @@ class VotingResponder:
                         yield replace(event, branch=outer)
                 elif len(poll.branches) == 1 or _shows_first_thought(event, poll):
                     yield replace(event, branch=outer)
+            for outer, poll in enumerate(polls):  # what was cancelled before all its thoughts had begun
+                if poll.replies and len(poll.replies) < len(poll.branches):
+                    yield Done(self._result(poll), outer)
         finally:
             outer_control.forget(forward)
 
@@ -143,12 +147,15 @@ class VotingResponder:
 
     def _result(self, poll: _Poll) -> Reply:
         """The winner's reply with all votes; every thought's tokens are billed."""
-        replies = [poll.replies[branch] for branch in poll.branches]
-        if len(replies) == 1:
+        replies = [poll.replies[branch] for branch in poll.branches if branch in poll.replies]
+        if len(poll.branches) == 1:
             return replies[0]
         ballots = poll.ballots()
         if not ballots:  # all were cancelled, or failed
-            return _billed(replies[0], replies)
+            return _billed(max(replies, key=lambda one: len(one.answer)), replies)
+        broken_off = not poll.stopped and (
+            len(replies) < len(poll.branches) or any(one.finish == "cancelled" for one in replies)
+        )
         outcome = tally(ballots, self._same)
         chosen = outcome.candidates[0].branches[0]
         voted = {branch for candidate in outcome.candidates for branch in candidate.branches}
@@ -161,8 +168,10 @@ class VotingResponder:
                 poll.replies[branch].usage.thinking_tokens,
             )
             for branch in poll.branches
+            if branch in poll.replies
         )
-        return replace(_billed(poll.replies[chosen], replies), votes=votes)
+        reply = replace(_billed(poll.replies[chosen], replies), votes=votes)
+        return replace(reply, finish="cancelled") if broken_off else reply
 
 
 def _shows_first_thought(event: Event, poll: _Poll) -> bool:
@@ -203,19 +212,22 @@ def _billed(reply: Reply, all_of_them: Sequence[Reply]) -> Reply:
     )
 
 
-def _forwarder(outer: Control, inner: Control, polls: Sequence[_Poll]) -> Callable[[], None]:
-    """What tells the inner control each wish of the outer one once; a branch there is a question here."""
+def forwarder(outer: Control, inner: Control, branches: Mapping[int, Sequence[int]]) -> Callable[[], None]:
+    """What tells the inner control each wish of the outer one once. `branches`: for a question out there, its branches
+    in here."""
     told = 0
+    telling = threading.RLock()  # wishes may come from several threads
 
     def forward() -> None:
         nonlocal told
-        while told < len(outer.wishes):
-            wish = outer.wishes[told]
-            told += 1
-            if isinstance(wish, Cancel) and wish.branch is not None:
-                for branch in polls[wish.branch].branches:
-                    inner.cancel(branch)
-            else:
-                inner.tell(wish)
+        with telling:
+            while told < len(outer.wishes):
+                wish = outer.wishes[told]
+                told += 1
+                if isinstance(wish, Cancel) and wish.branch is not None:
+                    for branch in branches.get(wish.branch, ()):
+                        inner.cancel(branch)
+                else:
+                    inner.tell(wish)
 
     return forward

@@ -98,7 +98,7 @@ class _Worker:
     def __init__(self, start: Start, on_progress: Callable[[float], None] | None) -> None:
         self.dead = False
         self._on_progress = on_progress
-        self._sending = threading.Lock()
+        self._sending = threading.RLock()  # a signal may steer while its own thread is sending
         self._turns: dict[int, SimpleQueue[Event | Ended]] = {}
         self._next_turn = 0
         self._opened: SimpleQueue[Opened] = SimpleQueue()

@@ -18,6 +18,7 @@ from textual.timer import Timer
 from models.errors import KangaeError
 from models.plain_text import one_line
 from runtime.commands.keep import KeptConversation
+from runtime.effort import effort_tokens
 from runtime.request import Budget, Request
 from runtime.request import Message as Said
 from runtime.responder import Control, Responder
@@ -81,6 +82,7 @@ class KangaeApp(LiveKeys):
         super().__init__()
         self.options = options or ChatOptions()
         self.budget = self.options.budget
+        self._effort = self.options.effort
         self._slot = ModelSlot(opener, lambda: self._tell(self.ModelNews()))
         self._model_name = model_name
         self._keeper = TurnKeeper(log, self._tell_not_kept)
@@ -102,7 +104,7 @@ class KangaeApp(LiveKeys):
         self.register_theme(KANGAE_THEME)
         self.theme = KANGAE_THEME.name
         self._ticker = self.set_interval(_FLUSH_S, self._draw, pause=True)
-        self.set_budget(self.budget)
+        self.set_budget(self.budget, effort=self._effort)
         self.query_one(QuestionBox).focus()
         self._slot.open()
 
@@ -153,7 +155,11 @@ class KangaeApp(LiveKeys):
         messages += [*self._history, Said("user", question)]
         options = self.options
         budget = Budget(
-            self.budget, seconds=options.deadline, answer_reserve=options.max_answer, minimum=options.minimum
+            self.budget,
+            seconds=options.deadline,
+            effort=self._effort,
+            answer_reserve=options.max_answer,
+            minimum=options.minimum,
         )
 
         def make_request(responder: Responder) -> Request:
@@ -239,6 +245,8 @@ class KangaeApp(LiveKeys):
         slot, status = self._slot, self.query_one(StatusLine)
         if slot.responder is not None:
             facts = slot.responder.facts
+            if self._effort is not None:
+                self.set_budget(effort_tokens(self._effort, facts))
             status.show_model(one_line(" · ".join(part for part in (facts.name, facts.quant) if part)))
         elif slot.error is not None:
             status.show_model("no model")
@@ -266,9 +274,9 @@ class KangaeApp(LiveKeys):
         responder = self._slot.responder
         return budget_steps(responder.context if responder is not None else 0, self.options.budget)
 
-    def set_budget(self, tokens: int | None) -> None:
-        """Thinking tokens from the next question on."""
-        self.budget = tokens
+    def set_budget(self, tokens: int | None, *, effort: str | None = None) -> None:
+        """Thinking tokens from the next question on; `effort` in their place until the model is open."""
+        self.budget, self._effort = tokens, effort
         self.query_one(StatusLine).show_budget(tokens, self.options.deadline)
 
     def on_budget_label_clicked(self, event: BudgetLabel.Clicked) -> None:

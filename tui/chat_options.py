@@ -11,12 +11,14 @@ from runtime.responder import Responder
 
 @dataclass(frozen=True)
 class ChatOptions:
-    """`budget` in thinking tokens, None: unlimited; the key F2 changes it. `deadline`: in seconds, for the whole reply.
+    """`budget` in thinking tokens, None: unlimited; the key F2 changes it. `effort` stands in its place until it is
+    known what it means for the model. `deadline`: in seconds, for the whole reply.
 
     `sampling` says how the open model draws, with (True) or without a thought; None: the model's own defaults.
     """
 
     budget: int | None = None
+    effort: str | None = None
     minimum: int = 0
     deadline: float | None = None
     max_answer: int | None = None

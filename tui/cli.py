@@ -16,6 +16,7 @@ from runtime.commands.options import (
     add_model_options,
     add_sampling_options,
     choose_minimum,
+    choose_tokens,
     chosen,
     make_sampling,
 )
@@ -77,8 +78,10 @@ def chat_options(arguments: argparse.Namespace, settings: Settings) -> ChatOptio
     """What flags and settings say of every turn."""
     from tui.chat_options import ChatOptions
 
+    tokens, effort = choose_tokens(arguments, settings)
     return ChatOptions(
-        budget=chosen(arguments, settings, "budget"),
+        budget=tokens,
+        effort=effort,
         minimum=choose_minimum(arguments, settings),
         deadline=chosen(arguments, settings, "deadline"),
         max_answer=chosen(arguments, settings, "max_answer"),

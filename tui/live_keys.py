@@ -71,7 +71,7 @@ class LiveKeys(CalmApp):
     def give_hint(self, text: str) -> bool:
         """Put a text into the thought under way; False where it has ended."""
         control, turn = self.live_control, self.live_turn
-        if control is None or turn is None or turn.thought.over:
+        if control is None or turn is None or turn.thought.over or turn.thought.budget == 0:
             return False
         control.hint(text)
         self.notify("A hint: it is put into the thought at the end of its line.", markup=False)

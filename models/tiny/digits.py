@@ -7,6 +7,7 @@ Least significant digit first, the accumulated result repeated at each step, no 
     610*8:0*8=0,0;1*8=8,80;6*8=48,4880
     864/6:8/6=1r2,1;26/6=4r2,14;24/6=4r0,144=144r0
     4811?4807:4=4,8=8,1>0
+    214'20:4,4                    (a digit of a long division: what is left, what comes, the guess, the quotient so far)
 
 A program may be asked to make one slip: a wrong digit, written without being learned, after which it goes on honestly.
 """

@@ -41,6 +41,8 @@ class StreamSettings:
     split: str = "train"
     skills: tuple[str, ...] | None = None
     refusals: bool = True
+    more: tuple[tuple[str, float], ...] = ()
+    """Skills drawn so many times as often as usual."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,13 @@ class DocumentSource:
 
         self.settings = settings
         self.tokenizer = Tokenizer.from_str(settings.tokenizer)
-        self.teacher = Teacher(settings.seed, split=settings.split, skills=settings.skills, refusals=settings.refusals)
+        self.teacher = Teacher(
+            settings.seed,
+            split=settings.split,
+            skills=settings.skills,
+            refusals=settings.refusals,
+            more=dict(settings.more),
+        )
 
     def block(self, index: int) -> list[Document | None]:
         """The documents of block `index`; None stands for one that is longer than the context."""

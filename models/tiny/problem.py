@@ -94,7 +94,7 @@ UNITS: tuple[tuple[str, str, int], ...] = (
 @dataclass(frozen=True)
 class Problem:
     """One problem without its wording. `values` are its operands; `hard`: beyond the promised ranges; `told`: the
-    numbers of its question in order, where it has been put in words (with those that do not matter)."""
+    numbers of its question in order, where it has been put in words (a line's number among them)."""
 
     skill: str
     language: Language

@@ -4,6 +4,7 @@
     python -m models.tiny.problems -n 1000 --english ENGLISH.toml --japanese JAPANESE.toml     # other wordings
     python -m models.tiny.problems -n 500 --plant altered   # a finished thought with another result
     python -m models.tiny.problems -n 500 --plant slip      # a thought with a wrong digit before its check
+    python -m models.tiny.problems -n 500 --plant misreading # a thought on a misread question before its check
 
 A line holds `id`, `question`, `expected`, `skill`, `language`, `hard`, and with `--plant` also `thinking`: the
 thought so far, to be continued from (`closed` true: the thought is finished and only the answer is wanted).
@@ -16,13 +17,14 @@ import json
 import random
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from models.tiny.digits import Segment
 from models.tiny.problem import SKILLS, Language, draw
 from models.tiny.teacher import alter
 from models.tiny.thought import PHRASES, answer, think
-from models.tiny.wording import Wordings, training_wordings
+from models.tiny.wording import Wordings, numbers_told, training_wordings
 
 PLANTS = ("none", "altered", "slip", "misreading")
 
@@ -43,6 +45,7 @@ def write_problems(
         problem = draw(rng, skill, language, held_out=True, hard=hard)
         if listed and skill == "stock":
             question = _listed_stock(wordings[language], problem.events, problem.number("start"), problem.word("item"))
+            problem = replace(problem, told=numbers_told(question))
         else:
             question, problem = wordings[language].ask(problem, rng, plain=True, first=listed)
         record: dict[str, object] = {

@@ -53,17 +53,19 @@ class Sample:
 
 
 class Teacher:
-    """Draws lessons. A lesson is a function of the generator handed to `sample` alone."""
+    """Draws lessons. A lesson is a function of the generator handed to `sample` alone. `more`: how many times as often
+    as usual a skill is drawn."""
 
     def __init__(
         self, seed: int = 0, split: str = "train", *, skills: tuple[str, ...] | None = None, refusals: bool = True,
-        hard: float = 0.05,
+        hard: float = 0.05, more: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
         if split not in ("train", "test"):
             raise ValueError(f"the split is {split!r}; it is 'train' or 'test'")
         self.seed, self._held_out, self._hard = seed, split == "test", hard
         self._skills = skills or SKILLS
-        self._weights = [_WEIGHTS.get(skill, 1.0) for skill in self._skills]
+        more = more or {}
+        self._weights = [_WEIGHTS.get(skill, 1.0) * more.get(skill, 1.0) for skill in self._skills]
         self._wordings = training_wordings()
         self._refusals = Refusals() if refusals else None
 

@@ -65,7 +65,6 @@ class Thought:
 
     segments: tuple[Segment, ...]
     answer: str
-    checked: bool
     mistaken: bool
     result_end: int
 
@@ -101,7 +100,7 @@ def think(
     right = answer(problem)
     if result != right:
         raise AssertionError(f"the thought ends with {result}, not {right}: {problem}")
-    return Thought(tuple(writer.segments), right, checks > 0, mistake != "none", result_end)
+    return Thought(tuple(writer.segments), right, mistake != "none", result_end)
 
 
 def _first_try(
@@ -155,4 +154,4 @@ def refuse(language: Language) -> Thought:
     """The thought and answer for a question outside the skills."""
     phrases = PHRASES[language]
     segments = (Segment(phrases.outside + "\n", True),)
-    return Thought(segments, phrases.refusal, False, False, len(segments[0].text))
+    return Thought(segments, phrases.refusal, False, len(segments[0].text))

@@ -1,6 +1,8 @@
 """Re-executes a thought from its text alone.
 
-Every step is computed again, and every copy and every verdict is held against it.
+Every step is computed again and every verdict held against it, that of a reading too. Not looked at: whether an
+expression is made of the numbers before it, what is carried from one step to the next, and the guesses of a long
+division (their products and remainders are).
 
 It shares no code with the digit programs that wrote the text.
 """
@@ -28,7 +30,8 @@ _LIST = re.compile(r"^\d+(?:,\d+)+$")
 def faults(thought: str) -> list[str]:
     """The lines of a thought that do not hold, in order; empty for a sound thought.
 
-    A thought that repairs a planted slip has its slipped line among the faults and nothing after it.
+    A thought that repairs a planted slip has its slipped line among the faults and nothing after it; one that repairs
+    a misreading has none, for each of its steps holds.
     """
     found: list[str] = []
     before = scaled = reading = ""

@@ -14,6 +14,7 @@ from runtime.problems import Problem
 from runtime.reply import Reply
 from runtime.request import Budget, Endings, Message, Request, Sampling, Voting
 from runtime.responder import Responder
+from runtime.voting import TEMPERATURE
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Asking:
         advises. A request that cannot be met raises its error; with `holes` it is left out.
         """
         samplings = self._samplings(thinking=budget != 0)
+        if voting is not None:
+            samplings = [_drawing(one) for one in samplings]
         requests: list[Request] = []
         for sampling in samplings:
             for index, problem in enumerate(problems):
@@ -114,6 +117,13 @@ class Asking:
         if drawn.temperature == 0 or self._seeds == 1:
             return [given]
         return [replace(drawn, seed=drawn.seed + number) for number in range(self._seeds)]
+
+
+def _drawing(sampling: Sampling | None) -> Sampling | None:
+    """As given, but not greedy: thoughts that vote must differ."""
+    if sampling is None or sampling.temperature > 0.0:
+        return sampling
+    return replace(sampling, temperature=TEMPERATURE)
 
 
 def _judge(problem: Problem, reply: Reply) -> Outcome:

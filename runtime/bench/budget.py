@@ -53,7 +53,11 @@ def compare_budgets(
             told = f"{method.name}, budget {show_budget(budget)}"
             if progress is not None:
                 progress(f"{told}: {len(problems)} problems")
-            same = next((runs[name, 0] for name, known in runs if known == 0), None) if budget == 0 else None
+            same = None
+            if budget == 0 and method.voting is None:  # without a thought, its ends cannot differ
+                same = next(
+                    (runs[one.name, 0] for one in methods if one.voting is None and (one.name, 0) in runs), None
+                )
             run = same or asking.ask(problems, budget, endings=method.endings, voting=method.voting)
             runs[method.name, budget] = run
             if progress is not None and same is None:
@@ -76,7 +80,8 @@ def compare_budgets(
             rows.append(_in_order(row))
     found["rows"] = rows
     if by:
-        found["groups"] = {field: _groups(field, runs, free, family) for field in by}
+        ordered = {(row["method"], row["budget"]): runs[row["method"], row["budget"]] for row in rows}
+        found["groups"] = {field: _groups(field, ordered, free, family) for field in by}
     return found
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from runtime.request import Budget, Request, Sampling
     from runtime.verifiers.verifier import Verifier
 
-_LADDER_VOTES = 5
+LADDER_VOTES = 5
 _MOST_BYTES = 16 << 20
 """More is no question: an endless input must not fill the memory."""
 
@@ -184,7 +184,7 @@ def _answer_one(
     from runtime.responder import Control
 
     ladder = verifiers if climbs(arguments) else None
-    places = max(arguments.votes, _LADDER_VOTES if climbs(arguments) else 1)
+    places = max(arguments.votes, LADDER_VOTES if climbs(arguments) else 1)
     responder = open_responder(arguments, settings, sequences=places, votes=arguments.votes, ladder=ladder)
     reply: Reply | None = None
     stream = None if arguments.json else ReplyStream()
@@ -218,7 +218,10 @@ def _judged(reply: Reply | None, verifiers: Sequence[Verifier]) -> Reply | None:
         return reply
     from runtime.verification import verified
 
-    return verified(reply, verifiers)
+    previous = [vote.answer for vote in reply.votes if vote.weight > 0]
+    if reply.answer in previous:
+        previous.remove(reply.answer)
+    return verified(reply, verifiers, previous=previous)
 
 
 def _finish(
@@ -244,7 +247,10 @@ def _finish(
         print("The deadline came before there was an answer; give more seconds.", file=sys.stderr)
         return CannotMeetError.exit_code
     if reply.finish != "cancelled" and not hung_up:
-        return code or _tell_doubts(reply, json=arguments.json)
+        doubts = _tell_doubts(reply, json=arguments.json)
+        if arguments.verify not in ("none", "auto") and not reply.checks:
+            print(f"The verifier {arguments.verify} has nothing to say of this answer.", file=sys.stderr)
+        return code or doubts
     if not arguments.json:
         tell_stopped()
     return InterruptedByUser.exit_code

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.errors import FLAGGED, InterruptedByUser, KangaeError, MissingPackageError, UsageError
 from models.plain_text import json_line
-from runtime.commands.ask import climbs, error_of, make_request, tell_stopped
+from runtime.commands.ask import LADDER_VOTES, climbs, error_of, make_request, tell_stopped
 from runtime.commands.interrupt import CancelOnInterrupt
 from runtime.commands.keep import Keeper
 from runtime.commands.options import chosen, make_sampling, open_responder
@@ -122,7 +122,8 @@ def _answer(
     """Answer the good lines; what was printed is added to `kept` at once."""
     if good:
         votes = arguments.votes
-        sequences = min(len(good) * votes, max(votes, chosen(arguments, settings, "parallel")))
+        votes_at_once = LADDER_VOTES if climbs(arguments) else votes
+        sequences = min(len(good) * votes_at_once, max(votes_at_once, chosen(arguments, settings, "parallel")))
         ladder = verifiers if climbs(arguments) else None
         responder = open_responder(arguments, settings, sequences=sequences, votes=votes, ladder=ladder)
         verifiers = () if ladder is not None else verifiers
@@ -130,7 +131,10 @@ def _answer(
             with CancelOnInterrupt(control):
                 sampling = make_sampling(arguments, settings, responder, thinking=not budget.off)
                 requests = [
-                    make_request(problem.question, system, budget, sampling, problem.id, votes=votes)
+                    replace(
+                        make_request(problem.question, system, budget, sampling, problem.id, votes=votes),
+                        verifier_options=_options(problem),
+                    )
                     for _, problem in good
                 ]
                 for event in responder.respond_many(requests, control):
@@ -154,8 +158,7 @@ def _judged(reply: Reply, problem: Problem, verifiers: Sequence[Verifier]) -> Re
     if verifiers and reply.finish != "cancelled":
         from runtime.verification import verified
 
-        options = {name: problem.fields[name] for name in _OPTIONS if name in problem.fields}
-        reply = verified(reply, verifiers, options=options)
+        reply = verified(reply, verifiers, options=_options(problem))
     if problem.expected is None:
         return reply
     try:
@@ -163,6 +166,11 @@ def _judged(reply: Reply, problem: Problem, verifiers: Sequence[Verifier]) -> Re
     except MissingPackageError as error:
         return error
     return replace(reply, expected=problem.expected, correct=correct)
+
+
+def _options(problem: Problem) -> dict[str, Any]:
+    """What the line tells verifiers."""
+    return {name: problem.fields[name] for name in _OPTIONS if name in problem.fields}
 
 
 class _InOrder:

@@ -293,7 +293,7 @@ def test_model_text_cannot_steer_the_terminal(model: AnsweringResponder, capsys:
         (["x", "--file", "y"], 2, "the one or the other"),
         (["--file", "/nowhere/in.jsonl"], 2, "cannot be read"),
         (["x", "--deadline", "0"], 2, "no deadline"),
-        (["x", "--votes", "3"], 2, "--votes"),
+        (["x", "--votes", "0"], 2, "give 1 or more"),
         (["x", "--bud", "3"], 2, "--bud"),
         (["too long"], 7, "Shorten the prompt"),
     ],

@@ -15,7 +15,7 @@ from runtime.events import Done
 from runtime.local_responder import LocalResponder
 from runtime.pace import Speed
 from runtime.reply import Reply
-from runtime.request import Budget, Message, Request
+from runtime.request import Budget, Endings, Message, Request
 from runtime.speed_record import SpeedRecord
 from tests.fakes.scripted_model import FAMILY, VOCABULARY, ask, reply_of
 
@@ -45,7 +45,8 @@ def reply(
     responder = LocalResponder(backend, FAMILY, clock=lambda: backend.now)
     responder._known_speed()
     start = backend.now
-    request = Request((Message("user", question),), Budget(tokens, seconds))
+    # the scripted thought says one sentence over and over
+    request = Request((Message("user", question),), Budget(tokens, seconds), endings=Endings(loops=False))
     return reply_of(list(responder.respond(request))), backend.now - start
 
 

@@ -41,9 +41,9 @@ def nearly(vocabulary: ByteVocabulary, lines: int = 6) -> Script:
     return follow
 
 
-def ended(script: Script, endings: Endings, *, vocabulary: ByteVocabulary = VOCABULARY, **budget: int) -> Reply:
+def ended(script: Script, endings: Endings, *, vocabulary: ByteVocabulary = VOCABULARY, minimum: int = 0) -> Reply:
     backend = FakeBackend(script, vocabulary)
-    return reply_of(responder(backend).respond(replace(ask(**budget), endings=endings)))
+    return reply_of(responder(backend).respond(replace(ask(minimum=minimum), endings=endings)))
 
 
 def test_a_thought_is_closed_where_the_model_twice_nearly_did() -> None:

@@ -47,7 +47,7 @@ class ByRung:
             question = request.messages[-1].content
             rung = 3 if request.voting else min(2, len(self.asked) - 1)
             answer = self._answers[question][rung]
-            votes = (Vote(answer, 0.6, "natural", 9), Vote("other", 0.3, "natural", 9)) if rung == 3 else ()
+            votes = tuple(Vote(one, 0.6, "natural", 9) for one in (answer, answer, "other")) if rung == 3 else ()
             yield Done(
                 replace(
                     BARE,
@@ -102,6 +102,8 @@ def test_what_stands() -> None:
     half = (Vote("5", 0.5, "natural", 1), Vote("6", 0.5, "natural", 1))
     assert not judge(replace(BARE, votes=half), ("5",)).accepted
     assert judge(replace(BARE, votes=(*half, Vote("5", 0.1, "natural", 1))), ()).accepted
+    cut = (Vote("5", 0.9, "natural", 1), Vote("", 0.0, "deadline", 1), Vote("", 0.0, "deadline", 1))
+    assert not judge(replace(BARE, votes=cut), ()).accepted
 
 
 def test_a_sum_that_can_be_computed_again_needs_no_thought() -> None:
@@ -129,7 +131,7 @@ def test_two_rungs_that_agree_are_enough() -> None:
 
 def test_votes_decide_at_the_top_and_doubt_is_flagged() -> None:
     (reply,), _ = climb(ByRung({"How many?": ["7", "8", "9", "5"]}), request())
-    assert (reply.answer, reply.flags, len(reply.votes)) == ("5", (), 2)
+    assert (reply.answer, reply.flags, len(reply.votes)) == ("5", (), 3)
     (reply,), _ = climb(ByRung({SUM: ["7", "8", "9", "6"]}), request(SUM), verifier="arithmetic")
     assert reply.answer == "6"
     assert [flag.split(":")[0] for flag in reply.flags] == ["verify", "unsure"]
@@ -177,7 +179,7 @@ def test_the_vote_draws_even_where_the_rungs_below_are_greedy() -> None:
             yield from super().respond_many(requests, control)
 
     climb(Watching({"How many?": ["1", "2", "3", "4"]}), request(sampling=Sampling(seed=3)))
-    assert seen == [Sampling(seed=3)] * 3 + [None]
+    assert seen == [Sampling(seed=3)] * 3 + [Sampling(seed=3, temperature=0.8)]
 
 
 def test_verdicts_become_checks_and_flags() -> None:

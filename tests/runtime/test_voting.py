@@ -160,7 +160,7 @@ def test_votes_that_would_all_be_the_same_are_refused() -> None:
 @pytest.mark.parametrize("wrong", [{"count": 0}, {"count": 3, "first": 4}, {"count": 3, "first": 0}])
 def test_counts_that_make_no_sense_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError):
-        Voting(**wrong)
+        Voting(**wrong)  # type: ignore[arg-type]
 
 
 def test_it_is_closed_with_what_it_wraps() -> None:

@@ -245,10 +245,10 @@ async def test_enter_sends_and_ctrl_j_breaks_the_line_and_up_recalls() -> None:
 
 async def test_a_question_during_a_turn_waits_in_the_box() -> None:
     hold = gate()
-    responder = ScriptedResponder([Script(gates={2: hold})])
+    responder = ScriptedResponder([Script(gates={7: hold})])  # in its answer: while it thinks this would be a hint
     async with make_app(responder=responder).run_test(size=SMALL) as pilot:
-        await begin(pilot, "first")
-        await until(pilot, lambda: len(responder.requests) == 1)
+        turn = await begin(pilot, "first")
+        await until(pilot, lambda: turn.thought.over)
         pilot.app.query_one(QuestionBox).text = "second"
         await pilot.press("enter")
         await pilot.pause()
