@@ -7,8 +7,7 @@ EXTRAS ?=
 MODEL ?= kangae-tiny
 OUT ?= out
 RUN ?= $(OUT)/train-tiny$(if $(SMOKE),-smoke)
-TOKENS ?= 33_000_000
-ALL_TOKENS ?= 41_000_000
+TOKENS ?= 38_000_000
 BIN := .venv/bin
 export QUESTION := $(value Q)
 
@@ -56,11 +55,10 @@ format: ## lay the code out as `make check` wants it
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-train-tiny: ## train the small model, export it, quantize it; goes on where it stopped [TOKENS=33_000_000 ALL_TOKENS=41_000_000] [SMOKE=1] [RUN=folder]
+train-tiny: ## train the small model, export it, quantize it; goes on where it stopped [TOKENS=38_000_000] [SMOKE=1] [RUN=folder]
 	$(call environment,train)
 	@$(BIN)/python -m models.tiny.train "$(RUN)" $(if $(SMOKE),--smoke,--tokens $(TOKENS)) \
 		$$(test -f "$(RUN)/checkpoint.pt" && echo --resume) $(ARGS)
-	@$(if $(SMOKE),true,$(BIN)/python -m models.tiny.train "$(RUN)" --resume --tokens $(ALL_TOKENS) --more stock=4 $(ARGS))
 	@$(BIN)/python -m models.tiny.export "$(RUN)" --folder "$(RUN)/huggingface" --gguf "$(RUN)/kangae-tiny-F16.gguf"
 	@$(BIN)/kangae quantize "$(RUN)/kangae-tiny-F16.gguf" $(if $(SMOKE),--to gguf:Q8_0,--table) --output "$(RUN)/" --force
 

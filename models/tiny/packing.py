@@ -37,12 +37,10 @@ class StreamSettings:
 
     seed: int
     tokenizer: str
-    context: int = 2048
+    context: int = 1024
     split: str = "train"
     skills: tuple[str, ...] | None = None
     refusals: bool = True
-    more: tuple[tuple[str, float], ...] = ()
-    """Skills drawn so many times as often as usual."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +109,7 @@ class DocumentSource:
 
         self.settings = settings
         self.tokenizer = Tokenizer.from_str(settings.tokenizer)
-        self.teacher = Teacher(
-            settings.seed,
-            split=settings.split,
-            skills=settings.skills,
-            refusals=settings.refusals,
-            more=dict(settings.more),
-        )
+        self.teacher = Teacher(settings.seed, split=settings.split, skills=settings.skills, refusals=settings.refusals)
 
     def block(self, index: int) -> list[Document | None]:
         """The documents of block `index`; None stands for one that is longer than the context."""

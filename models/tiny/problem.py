@@ -93,14 +93,14 @@ UNITS: tuple[tuple[str, str, int], ...] = (
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem without its wording. `values` are its operands; `hard`: beyond the promised ranges; `told`: the
-    numbers of its question in order, where it has been put in words (a line's number among them)."""
+    """One problem without its wording. `values` are its operands; `hard`: beyond the promised ranges; `clauses`: how
+    its question tells each stock movement, where it has been put in words."""
 
     skill: str
     language: Language
     values: Values = field(default_factory=dict)
     hard: bool = False
-    told: tuple[str, ...] = ()
+    clauses: tuple[str, ...] = ()
 
     def number(self, name: str) -> int:
         """An operand that is an integer."""

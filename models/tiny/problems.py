@@ -4,7 +4,6 @@
     python -m models.tiny.problems -n 1000 --english ENGLISH.toml --japanese JAPANESE.toml     # other wordings
     python -m models.tiny.problems -n 500 --plant altered   # a finished thought with another result
     python -m models.tiny.problems -n 500 --plant slip      # a thought with a wrong digit before its check
-    python -m models.tiny.problems -n 500 --plant misreading # a thought on a misread question before its check
 
 A line holds `id`, `question`, `expected`, `skill`, `language`, `hard`, and with `--plant` also `thinking`: the
 thought so far, to be continued from (`closed` true: the thought is finished and only the answer is wanted).
@@ -17,16 +16,15 @@ import json
 import random
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from models.tiny.digits import Segment
 from models.tiny.problem import SKILLS, Language, draw
 from models.tiny.teacher import alter
 from models.tiny.thought import PHRASES, answer, think
-from models.tiny.wording import Wordings, numbers_told, training_wordings
+from models.tiny.wording import Wordings, training_wordings
 
-PLANTS = ("none", "altered", "slip", "misreading")
+PLANTS = ("none", "altered", "slip")
 
 
 def write_problems(
@@ -45,7 +43,6 @@ def write_problems(
         problem = draw(rng, skill, language, held_out=True, hard=hard)
         if listed and skill == "stock":
             question = _listed_stock(wordings[language], problem.events, problem.number("start"), problem.word("item"))
-            problem = replace(problem, told=numbers_told(question))
         else:
             question, problem = wordings[language].ask(problem, rng, plain=True, first=listed)
         record: dict[str, object] = {
@@ -58,11 +55,11 @@ def write_problems(
             start = text.rindex(PHRASES[language].so) + len(PHRASES[language].so)
             other = alter(thought.answer, language, rng)
             record |= {"thinking": text[:start] + other, "closed": True, "expected": other}
-        elif plant in ("slip", "misreading"):
-            thought = think(problem, rng, checks=1, mistake="step" if plant == "slip" else "reading")
+        elif plant == "slip":
+            thought = think(problem, rng, checks=1, slip=True)
             before = _until_first_result(thought.segments, thought.result_end)
-            if not thought.mistaken:
-                number += 1  # nothing in this problem can go wrong
+            if not any(not segment.learn for segment in thought.segments):
+                number += 1  # nothing in this problem can slip
                 count += 1
                 continue
             record |= {"thinking": before, "closed": False}

@@ -15,19 +15,16 @@ from typing import Literal
 
 from models.tiny.digits import Segment
 from models.tiny.problem import DAYS, SKILLS, Language, Problem, draw
-from models.tiny.thought import PHRASES, Mistake, Thought, refuse, think
+from models.tiny.thought import PHRASES, Thought, refuse, think
 from models.tiny.wording import Refusals, training_wordings
 
 Mode = Literal["full", "off", "cut", "altered"]
 CLOSING_MESSAGE = "\nTime is up.\n"
 _CLOSERS = ((CLOSING_MESSAGE + "</think>\n\n", 0.6), ("\n</think>\n\n", 0.2), ("</think>\n\n", 0.2))
 _WEIGHTS: Mapping[str, float] = {
-    "stock": 3.0, "takt": 2.2, "yield": 1.8, "clock": 1.5, "production": 1.3, "multiply": 1.3, "subtract": 1.2,
-    "add": 1.2, "sort": 1.2, "conversion": 1.2,
+    "stock": 3.0, "takt": 2.5, "yield": 2.0, "clock": 1.6, "subtract": 1.3, "sort": 1.2, "conversion": 1.2,
 }  # fmt: skip
-_CHECKS = (0.28, 0.58, 0.11, 0.03)  # how often a thought is checked 0, 1, 2, 3 times
-_MISTAKES: tuple[Mistake, ...] = ("none", "step", "reading")
-_MISTAKE_WEIGHTS = (0.58, 0.22, 0.20)  # of full thoughts with a check
+_CHECKS = (0.28, 0.56, 0.12, 0.04)  # how often a thought is checked 0, 1, 2, 3 times
 _SYSTEMS = (
     "You are a helpful assistant.", "You are Kangae.", "Answer briefly.", "You help people on a shop floor.",
     "Be concise.",
@@ -53,19 +50,17 @@ class Sample:
 
 
 class Teacher:
-    """Draws lessons. A lesson is a function of the generator handed to `sample` alone. `more`: how many times as often
-    as usual a skill is drawn."""
+    """Draws lessons. A lesson is a function of the generator handed to `sample` alone."""
 
     def __init__(
         self, seed: int = 0, split: str = "train", *, skills: tuple[str, ...] | None = None, refusals: bool = True,
-        hard: float = 0.05, more: Mapping[str, float] | None = None,
+        hard: float = 0.05,
     ) -> None:  # fmt: skip
         if split not in ("train", "test"):
             raise ValueError(f"the split is {split!r}; it is 'train' or 'test'")
         self.seed, self._held_out, self._hard = seed, split == "test", hard
         self._skills = skills or SKILLS
-        more = more or {}
-        self._weights = [_WEIGHTS.get(skill, 1.0) * more.get(skill, 1.0) for skill in self._skills]
+        self._weights = [_WEIGHTS.get(skill, 1.0) for skill in self._skills]
         self._wordings = training_wordings()
         self._refusals = Refusals() if refusals else None
 
@@ -91,9 +86,8 @@ class Teacher:
             thought = refuse(language)
         else:
             checks = rng.choices((0, 1, 2, 3), _CHECKS)[0]
-            mistake = rng.choices(_MISTAKES, _MISTAKE_WEIGHTS)[0] if mode == "full" else "none"
-            guesses = 0.0 if mode == "cut" else 0.25
-            thought = think(problem, rng, checks=checks, mistake=mistake, wrong_guesses=guesses)
+            slip = mode == "full" and checks > 0 and rng.random() < 0.4
+            thought = think(problem, rng, checks=checks, slip=slip, wrong_guesses=0.0 if mode == "cut" else 0.3)
         segments, answer = _lay_out(mode, thought, language, rng)
         return Sample((Segment(prompt, False), *segments), question, answer, problem, mode)
 

@@ -16,7 +16,6 @@ from .checkpoint import FILE_NAME, Checkpoint, load_checkpoint
 from .network import NetworkShape
 from .optimizer import OptimizerSettings
 from .packing import StreamSettings, check_segments, document_random
-from .problem import SKILLS
 from .teacher import Teacher
 from .tokenizer import CONTROL_TOKENS, THINK_TOKENS, load_tokenizer, save_tokenizer, train_tokenizer
 from .trainer import Schedule, Trainer, TrainingSettings, choose_device
@@ -39,7 +38,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--skills", help="train on these skills only, separated by commas")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
-    parser.add_argument("--more", default="", metavar="SKILL=N,...", help="draw skills N times as often as usual")
     parser.add_argument("--batch-tokens", type=int, help="real tokens a step (default: 6144, on cuda 65536)")
     parser.add_argument("--chunks", type=int, default=4, help="micro-batches a step (default: 4)")
     parser.add_argument("--workers", type=int, help="processes that make documents (default: 1, on cuda 6)")
@@ -81,17 +79,6 @@ def choose_shape(options: argparse.Namespace, resume: Checkpoint | None) -> Netw
     return replace(shape, **wished)
 
 
-def choose_more(text: str) -> tuple[tuple[str, float], ...]:
-    """`stock=4,takt=2` as pairs. Raises ValueError for what is no skill or no number above 0."""
-    found = []
-    for part in filter(None, text.split(",")):
-        skill, _, factor = part.partition("=")
-        if skill not in SKILLS or not factor.replace(".", "", 1).isdecimal() or float(factor) <= 0:
-            raise ValueError(f"--more {part}: give a skill and how many times as often, as in stock=4")
-        found.append((skill, float(factor)))
-    return tuple(found)
-
-
 def choose_schedule(options: argparse.Namespace, resume: Checkpoint | None) -> Schedule:
     """The schedule that the options ask for; a resumed run keeps its end where they name none."""
     seconds = options.minutes * 60 if options.minutes else None
@@ -130,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
     if resume is not None:
         saved = resume.settings["skills"]
         seed, refusals, skills = resume.settings["seed"], resume.settings["refusals"], tuple(saved) if saved else None
-    stream = StreamSettings(seed, "", shape.context, "train", skills, refusals, choose_more(options.more))
+    stream = StreamSettings(seed, "", shape.context, "train", skills, refusals)
     samples = 2_000 if options.smoke else TOKENIZER_SAMPLES
     tokenizer = prepare_tokenizer(options.folder, stream, shape.vocabulary, shape.context, samples)
     check_segments(Teacher(seed, split="train", skills=skills, refusals=refusals), tokenizer, seed)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import re
 import tomllib
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -20,7 +19,6 @@ from models.tiny.problem import Language, Problem
 
 WORDINGS = Path(__file__).parent / "wordings"
 _FILES: Mapping[Language, str] = {"en": "english.toml", "ja": "japanese.toml"}
-_UNMARKED = str.maketrans("", "", "\ue000\ue001")
 _WIDE = str.maketrans("0123456789", "０１２３４５６７８９")
 Tree = tuple["str | tuple[Tree, ...]", ...]  # a sequence of texts and of alternations
 
@@ -91,8 +89,10 @@ class Wordings:
             problem = replace(problem, values={**problem.values, "item": "parts" if self.language == "en" else "部品"})
         text = text.format_map(self._slots(problem, rng, plain))
         text = text if plain else self._surround(text, rng)
-        told = numbers_told(text)
-        return text.translate(_UNMARKED), replace(problem, told=told)
+        if problem.skill == "stock":
+            amounts = [n for _, n in problem.events]
+            problem = replace(problem, clauses=clauses(text, problem.number("start"), amounts))
+        return text, problem
 
     def _stock(self, problem: Problem, rng: random.Random) -> str:
         kinds = [kind for kind, _ in problem.events]
@@ -124,8 +124,7 @@ class Wordings:
             if problem.skill == "tolerance" and isinstance(value, int):
                 text = f"{value // 100}.{value % 100:02d}"
                 text = text[:-1] if short and text.endswith("0") and not text.endswith("00") else text
-            text = text.translate(_WIDE) if wide else text
-            slots[name] = f"\ue000{text}\ue001" if any(character.isdecimal() for character in text) else text
+            slots[name] = text.translate(_WIDE) if wide else text
         return slots
 
     def _surround(self, text: str, rng: random.Random) -> str:
@@ -144,13 +143,25 @@ class Wordings:
         return text
 
 
-_TOLD = re.compile(r"\ue000(.*?)\ue001|\d+(?:[.:]\d+)*")
+_BOUNDARY = re.compile(r"[.!?。！？;；,、\n]\s*|\s+and\s+|\s+-\s+")
 
 
-def numbers_told(marked: str) -> tuple[str, ...]:
-    """The numbers of a question in order, in plain digits; operands stand between two private characters."""
-    found = (run[1] or run[0] for run in _TOLD.finditer(marked))
-    return tuple(unicodedata.normalize("NFKC", number).replace(",", "") for number in found)
+def clauses(text: str, start: int, amounts: Sequence[int]) -> tuple[str, ...]:
+    """The clause of `text` around each amount in turn, the one of `start` left out; the number alone where its place
+    cannot be told."""
+    numbers = [(found.start(), found.end(), int(found[0])) for found in re.finditer(r"\d+", text)]
+    places = iter(numbers[:])
+    skipped = next((place for place in numbers if place[2] == start), None)
+    edges = [(found.start(), found.end()) for found in _BOUNDARY.finditer(text)]
+    told: list[str] = []
+    for amount in amounts:
+        place = next((one for one in places if one[2] == amount and one is not skipped), None)
+        if place is None:
+            return tuple(str(n) for n in amounts)
+        begin = max((end for _, end in edges if end <= place[0]), default=0)
+        finish = min((first for first, _ in edges if first >= place[1]), default=len(text))
+        told.append(text[begin:finish].strip())
+    return tuple(told)
 
 
 class Refusals:

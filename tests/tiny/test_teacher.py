@@ -5,22 +5,18 @@ from __future__ import annotations
 import json
 import random
 import re
-import unicodedata
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from models.tiny import problems
 from models.tiny.problem import SKILLS, Language, Problem, draw
-from models.tiny.reading import misread, reading
 from models.tiny.teacher import Teacher, alter
 from models.tiny.thought import PHRASES, answer, refuse, think
 from models.tiny.verify import faults
-from models.tiny.wording import Wordings, training_wordings
+from models.tiny.wording import Wordings, clauses, training_wordings
 
 HERE = Path(__file__).parent
-TRAINING = training_wordings()
 LANGUAGES: tuple[Language, ...] = ("en", "ja")
 LISTED: tuple[tuple[str, Language, dict[str, object], str], ...] = (
     ("add", "en", {"a": 4821, "b": 377}, "5198"),
@@ -78,7 +74,6 @@ def test_thoughts_are_sound(skill: str) -> None:
     rng = random.Random(skill)
     for turn in range(150):
         problem = draw(rng, skill, LANGUAGES[turn % 2], held_out=turn % 3 == 0, hard=turn % 5 == 0)
-        _, problem = TRAINING[problem.language].ask(problem, rng)
         thought = think(problem, rng, checks=turn % 4, wrong_guesses=0.3)
         text = "".join(segment.text for segment in thought.segments)
         assert faults(text) == []
@@ -93,8 +88,7 @@ def test_a_slip_is_found_and_repaired(skill: str) -> None:
     rng = random.Random(skill)
     for turn in range(100):
         problem = draw(rng, skill, LANGUAGES[turn % 2], held_out=False)
-        _, problem = TRAINING[problem.language].ask(problem, rng)
-        thought = think(problem, rng, checks=1, mistake="step")
+        thought = think(problem, rng, checks=1, slip=True)
         text = "".join(segment.text for segment in thought.segments)
         wrong = [segment.text for segment in thought.segments if not segment.learn]
         phrases = PHRASES[problem.language]
@@ -134,14 +128,14 @@ def test_splits_are_disjoint_and_blind_to_order_and_language() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_wording_names_every_operand(language: Language) -> None:
-    wordings = TRAINING[language]
+    wordings = training_wordings()[language]
     held_out = Wordings.load(HERE / f"heldout_{'english' if language == 'en' else 'japanese'}.toml", language)
     rng = random.Random(language)
     for skill in SKILLS:
         for turn in range(300):
             problem = draw(rng, skill, language, held_out=False)
             question, told = (held_out if turn % 4 == 0 else wordings).ask(problem, rng, plain=True)
-            assert not set("{}") & set(question), question
+            assert not set("{}|") & set(question), question
             numbers = [int(run) for run in re.findall(r"\d+", question.replace(".", ""))]
             for name, value in told.values.items():
                 if isinstance(value, int):
@@ -194,64 +188,38 @@ def test_problem_files(plant: str, tmp_path: Path) -> None:
         assert {"id", "question", "expected", "skill", "language", "hard"} <= set(record)
         if plant == "altered":
             assert record["thinking"].endswith(record["expected"])
-        if plant == "misreading":
-            assert faults(record["thinking"]) == []
-            assert record["thinking"].splitlines()[0].count(":") >= 1
         if plant == "slip":
             assert 1 <= len(faults(record["thinking"])) <= 2
 
 
+@pytest.mark.parametrize(
+    ("text", "start", "amounts", "expected"),
+    [
+        ("320 bolts lie here. We ship 145. Then 60 arrive. Left?", 320, [145, 60], ("We ship 145", "Then 60 arrive")),
+        ("If 145 of the 320 bolts are used and 60 come in, what is left?", 320, [145, 60],
+         ("If 145 of the 320 bolts are used", "60 come in")),
+        ("棚に320個。145個出荷、60個入荷。残りは?", 320, [145, 60], ("145個出荷", "60個入荷")),
+        ("320 bolts, 320 out, 320 in: how many?", 320, [320, 320], ("320 out", "320 in: how many")),
+        ("No numbers are told here.", 320, [145, 60], ("145", "60")),
+    ],
+)  # fmt: skip
+def test_a_movement_is_found_in_its_clause(
+    text: str, start: int, amounts: list[int], expected: tuple[str, ...]
+) -> None:
+    assert clauses(text, start, amounts) == expected
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_reading_tells_every_number_of_the_question(language: Language) -> None:
+def test_nearly_every_movement_is_told_by_its_clause(language: Language) -> None:
     rng = random.Random(language)
-    for turn in range(1_000):
-        skill = SKILLS[turn % len(SKILLS)]
-        question, told = TRAINING[language].ask(draw(rng, skill, language, held_out=False), rng)
-        plain = unicodedata.normalize("NFKC", question)
-        # English thousands have commas where a Japanese list has none; else a number is a run of digits
-        grouped = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", plain) if language == "en" else plain
-        runs = [re.findall(r"\d+(?:[.:]\d+)*", text) for text in (plain, grouped)]
-        singles = [re.findall(r"\d+", text) for text in (plain, grouped)]
-        mine = [part for number in told.told for part in re.findall(r"\d+", number)]
-        assert list(told.told) in runs or mine in singles, (question, told.told)
-        assert reading(told).startswith(" ".join(told.told) + ":")
-        for number in told.values.values() if skill != "tolerance" else ():
-            assert not isinstance(number, int) or str(number) in told.told
-        for _, amount in told.events if skill == "stock" else ():
-            assert str(amount) in told.told
-
-
-@pytest.mark.parametrize("skill", SKILLS)
-def test_a_misreading_is_found_and_repaired(skill: str) -> None:
-    rng = random.Random(f"misread-{skill}")
-    found = 0
-    for turn in range(120):
-        problem = draw(rng, skill, LANGUAGES[turn % 2], held_out=False)
-        _, problem = TRAINING[problem.language].ask(problem, rng, plain=True)
-        thought = think(problem, rng, checks=1 + turn % 2, mistake="reading")
-        text = "".join(segment.text for segment in thought.segments)
-        phrases = PHRASES[problem.language]
-        assert text.endswith(f"{phrases.so}{answer(problem)}\n")
-        if not thought.mistaken:
-            continue
-        found += 1
-        assert faults(text) == []  # every step holds: it is the question that was misread
-        first, again = text.splitlines()[0], text[text.index(phrases.check) :].splitlines()[1]
-        assert again == reading(problem) + phrases.differs.rstrip()
-        assert first != reading(problem) and text.count(phrases.redo) == 1
-        learned = "".join(segment.text for segment in thought.segments if segment.learn)
-        assert learned.split("\n")[0] != first
-        assert "".join(s.text for s in thought.segments if not s.learn) in first + "\n"
-    assert found >= 100
-
-
-def test_misreadings_take_every_form() -> None:
-    rng = random.Random(5)
-    problem = Problem("stock", "en", {"start": 320, "events": (("out", 145), ("in", 60)), "item": "bolts"})
-    problem = replace(problem, told=("320", "145", "60"))
-    readings = {reading(misread(problem, rng)) for _ in range(2_000)}
-    assert {"320 145 60:320 145+ 60+", "320 145 60:320 145- 60-", "320 145 60:145 320- 60+"} <= readings
-    assert {"320 45 60:320 45- 60+", "320 145 600:320 145- 600+", "320 145 60:320 145- 320+"} <= readings
+    bare = total = 0
+    for _ in range(400):
+        question, told = training_wordings()[language].ask(draw(rng, "stock", language, held_out=False), rng)
+        for clause, (_, amount) in zip(told.clauses, told.events, strict=True):
+            total += 1
+            bare += clause == str(amount)
+            assert clause in question and str(amount) in clause
+    assert bare < 0.02 * total
 
 
 @pytest.mark.parametrize("skill", SKILLS)
@@ -264,8 +232,7 @@ def test_every_thought_has_something_to_check(skill: str) -> None:
         phrases = PHRASES[problem.language]
         rounds = text.split(phrases.check)[1:]
         assert len(rounds) == 3
-        # the reading, and at least one step
-        assert all(one.count(phrases.ok) >= 2 and one.endswith(f"{phrases.so}{thought.answer}\n") for one in rounds)
+        assert all(phrases.ok in one and one.endswith(f"{phrases.so}{thought.answer}\n") for one in rounds)
 
 
 @pytest.mark.parametrize(
@@ -277,8 +244,6 @@ def test_every_thought_has_something_to_check(skill: str) -> None:
         ("054?016:0=0,5>1\n54,16\n", "54,16"),
         ("<>~<< ok\n", "<>~<< ok"),
         ("22:55~22:50 合う\n", "22:55~22:50 合う"),
-        ("12 5:12+5\nso 17\nWait, check\n12 5:12-5 ok\n", "12 5:12-5 ok"),
-        ("12 5:12+5\nso 17\nWait, check\n12 5:12+5 no\n", "12 5:12+5 no"),
     ],
 )
 def test_the_verifier_sees_faults_of_the_other_steps(thought: str, fault: str) -> None:
