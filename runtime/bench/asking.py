@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from models.errors import CannotMeetError, InternalError
 from runtime import opening
 from runtime.events import Done, Failed
+from runtime.ladder import LadderResponder, rungs
 from runtime.matching import is_correct
 from runtime.problems import Problem
 from runtime.reply import Reply
 from runtime.request import Budget, Endings, Message, Request, Sampling, Voting
 from runtime.responder import Responder
+from runtime.verifiers.verifier import Verifier
 from runtime.voting import TEMPERATURE
 
 
@@ -37,7 +39,10 @@ class Run:
 
 
 class Asking:
-    """An open model and how it is asked. Used as a context it closes the model."""
+    """An open model and how it is asked. Used as a context it closes the model.
+
+    `verifiers` judge on the ladder, which needs a responder that can vote; None: nothing climbs.
+    """
 
     def __init__(
         self,
@@ -47,8 +52,10 @@ class Asking:
         seeds: int = 1,
         system: str = "",
         max_answer: int | None = None,
+        verifiers: Sequence[Verifier] | None = None,
     ) -> None:
         self.responder = responder
+        self._ladder = None if verifiers is None else LadderResponder(responder, verifiers)
         self._sampling = sampling
         self._seeds = seeds
         self._system = system
@@ -69,13 +76,20 @@ class Asking:
         holes: bool = False,
         endings: Endings | None = None,
         voting: Voting | None = None,
+        ladder: bool = False,
     ) -> Run:
         """Put all problems under a budget (thinking tokens; None: unlimited).
 
         `thoughts`: for each the thought to go on from, and whether it is closed. `endings` None: what the model's file
-        advises. A request that cannot be met raises its error; with `holes` it is left out.
+        advises. A request that cannot be met raises its error; with `holes` it is left out. `ladder`: each question
+        climbs, and the budget bounds every rung.
         """
-        samplings = self._samplings(thinking=budget != 0)
+        if ladder and self._ladder is None:
+            raise InternalError("The ladder was asked for, but nobody to judge on it was named.")
+        responder: Responder = self._ladder if ladder and self._ladder is not None else self.responder
+        most = max(rung.votes for rung in rungs(self.responder.facts))
+        draws = most if ladder else voting.count if voting is not None else 1
+        samplings = self._samplings(thinking=budget != 0, draws=draws)
         if voting is not None:
             samplings = [_drawing(one) for one in samplings]
         requests: list[Request] = []
@@ -89,6 +103,7 @@ class Asking:
                     problem.id,
                     endings=endings,
                     voting=voting,
+                    verifier_options=problem.verifier_options,
                 )
                 if thoughts is not None:
                     request = replace(request, thinking=thoughts[index][0], thinking_closed=thoughts[index][1])
@@ -96,7 +111,7 @@ class Asking:
         replies: dict[int, Reply] = {}
         unmet: set[int] = set()
         start = time.perf_counter()
-        for event in self.responder.respond_many(requests):
+        for event in responder.respond_many(requests):
             if isinstance(event, Failed):
                 if not (holes and isinstance(event.error, CannotMeetError)):
                     raise event.error
@@ -110,13 +125,14 @@ class Asking:
         outcomes = [_judge(problem, replies[index]) for index, problem in enumerate(asked) if index not in unmet]
         return Run(tuple(outcomes), seconds, frozenset(unmet))
 
-    def _samplings(self, *, thinking: bool) -> list[Sampling | None]:
-        """One for each seed; a greedy model gives the same reply to every seed, so it is asked once."""
+    def _samplings(self, *, thinking: bool, draws: int) -> list[Sampling | None]:
+        """One for each seed. A question that is put `draws` times takes as many seeds, so that none is drawn twice; a
+        greedy model that is asked once gives the same reply to every seed, so it has one."""
         given = self._sampling[thinking]
         drawn = given if given is not None else opening.default_sampling(self.responder, thinking=thinking)
-        if drawn.temperature == 0 or self._seeds == 1:
+        if self._seeds == 1 or (drawn.temperature == 0 and draws == 1):
             return [given]
-        return [replace(drawn, seed=drawn.seed + number) for number in range(self._seeds)]
+        return [replace(drawn, seed=drawn.seed + number * draws) for number in range(self._seeds)]
 
 
 def _drawing(sampling: Sampling | None) -> Sampling | None:

@@ -18,10 +18,11 @@ from runtime.bench.asking import Asking, Outcome, Run
 from runtime.bench.methods import Method
 from runtime.hesitation import hesitations
 from runtime.problems import Problem
-from runtime.reply import CloseReason
+from runtime.reply import CloseReason, Usage
 
 _RESAMPLES: Final = 2000
 _HESITATIONS: Final = 2
+_CAPS: Final = ("budget", "deadline")
 _LEAK_START: Final = 800  # signs, about 200 tokens
 
 
@@ -54,11 +55,11 @@ def compare_budgets(
             if progress is not None:
                 progress(f"{told}: {len(problems)} problems")
             same = None
-            if budget == 0 and method.voting is None:  # without a thought, its ends cannot differ
-                same = next(
-                    (runs[one.name, 0] for one in methods if one.voting is None and (one.name, 0) in runs), None
-                )
-            run = same or asking.ask(problems, budget, endings=method.endings, voting=method.voting)
+            if budget == 0 and method.one_thought:  # without a thought, its ends cannot differ
+                same = next((runs[one.name, 0] for one in methods if one.one_thought and (one.name, 0) in runs), None)
+            run = same or asking.ask(
+                problems, budget, endings=method.endings, voting=method.voting, ladder=method.ladder
+            )
             runs[method.name, budget] = run
             if progress is not None and same is None:
                 right = sum(one.correct for one in run.outcomes) / len(run.outcomes)
@@ -95,15 +96,18 @@ def measure(
 ) -> dict[str, Any]:
     """What outcomes under one budget say, without the wall time.
 
-    `tokens_per_correct`: all generated tokens (thoughts, trial answers, answers) for each right answer; null: none.
-    `completion`: share with an answer that ended by itself. `leaks`: replies with a tag, or an answer that thinks on.
-    `lost_correct`: of the problems answered right in `free` (outcomes without a bound), the share that is wrong here.
+    `tokens_per_correct`: all tokens behind the prompt (thoughts, forced messages, trial answers, answers; of all votes
+    and rungs) for each right answer; null: none. `completion`: share with an answer that ended by itself;
+    `completion_at_cap`: the same among the replies whose thought the budget or a deadline closed; null: none was.
+    `leaks`: replies with a tag, or an answer that thinks on. `lost_correct`: of the problems answered right in `free`
+    (outcomes without a bound), the share that is wrong here.
     """
     right = [one.correct for one in outcomes]
     usages = [one.reply.usage for one in outcomes]
-    spent = sum(usage.thinking_tokens + usage.probe_tokens + usage.answer_tokens for usage in usages)
+    spent = sum(map(billed, usages))
     closes = Counter(one.reply.close for one in outcomes)
-    complete = sum(one.reply.finish == "stop" and bool(one.reply.answer.strip()) for one in outcomes)
+    complete = [one.reply.finish == "stop" and bool(one.reply.answer.strip()) for one in outcomes]
+    capped = [whole for one, whole in zip(outcomes, complete, strict=True) if one.reply.close in _CAPS]
     return {
         "budget": budget,
         "n": len(outcomes),
@@ -111,7 +115,8 @@ def measure(
         "ci": bootstrap_interval(outcomes),
         "tokens_per_correct": round(spent / sum(right), 2) if any(right) else None,
         "overshoot_max": max(one.reply.budget.overshoot_tokens for one in outcomes),
-        "completion": round(complete / len(outcomes), 4),
+        "completion": round(sum(complete) / len(outcomes), 4),
+        "completion_at_cap": round(sum(capped) / len(capped), 4) if capped else None,
         "leaks": sum(leaks(one.reply.thinking, one.reply.answer, family) for one in outcomes),
         "lost_correct": _lost(outcomes, free),
         "closes": {
@@ -119,6 +124,11 @@ def measure(
         },
         "thinking_tokens": round(sum(usage.thinking_tokens for usage in usages) / len(usages), 2),
     }
+
+
+def billed(usage: Usage) -> int:
+    """Tokens behind the prompt that a reply cost: what was generated, and what was put in by force."""
+    return usage.thinking_tokens + usage.forced_tokens + usage.probe_tokens + usage.answer_tokens
 
 
 def bootstrap_interval(outcomes: Sequence[Outcome]) -> list[float]:
@@ -180,7 +190,7 @@ def _of(field: str, value: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 _ORDER: Final = (
     "method", "budget", "n", "accuracy", "ci", "tokens_per_correct", "seconds_per_correct", "overshoot_max",
-    "completion", "leaks", "lost_correct", "closes", "thinking_tokens", "seconds",
+    "completion", "leaks", "lost_correct", "closes", "completion_at_cap", "thinking_tokens", "seconds",
 )  # fmt: skip
 
 
@@ -206,6 +216,7 @@ def table_of(found: dict[str, Any]) -> str:
         "THOUGHT",
         "OVER",
         "COMPLETE",
+        "AT CAP",
         "LEAKS",
         "LOST",
         "CLOSES",
@@ -219,7 +230,7 @@ def table_of(found: dict[str, Any]) -> str:
                 show_budget(row["budget"]), row["method"], str(row["n"]), f"{row['accuracy']:.3f}",
                 f"{low:.3f}-{high:.3f}", _number(row["tokens_per_correct"], 1), _number(row["seconds_per_correct"], 3),
                 f"{row['thinking_tokens']:.1f}", str(row["overshoot_max"]), f"{row['completion']:.3f}",
-                str(row["leaks"]), _number(row["lost_correct"], 3), closes,
+                _number(row["completion_at_cap"], 3), str(row["leaks"]), _number(row["lost_correct"], 3), closes,
             ]
         )  # fmt: skip
     parts = [table(rows, right=True)]

@@ -20,17 +20,25 @@ METHODS: Final[Mapping[str, str]] = MappingProxyType(
         "soft": "as message, and earlier where the model itself nearly closes",
         "probe": "as message, and earlier where an answer on trial is sure",
         "votes:K": "as message, K thoughts at once whose answers vote; draws, so it needs a temperature",
+        "auto": "as --effort auto: no thought, a short one, a long one, votes, as far as an answer needs to stand",
     }
 )
 
 
 @dataclass(frozen=True)
 class Method:
-    """A name and what it asks of a turn. `endings` None: what the model's file advises."""
+    """A name and what it asks of a turn. `endings` None: what holds for everybody who asks. `ladder`: the question
+    climbs, and the budget bounds every rung."""
 
     name: str
     endings: Endings | None = None
     voting: Voting | None = None
+    ladder: bool = False
+
+    @property
+    def one_thought(self) -> bool:
+        """Whether a question is asked once, so that with the budget off all such methods are the same."""
+        return self.voting is None and not self.ladder
 
 
 def parse_method(name: str, advised: Endings) -> Method:
@@ -44,6 +52,8 @@ def parse_method(name: str, advised: Endings) -> Method:
             return Method("soft", replace(advised, margin=_MARGIN, ramp=True, least=_LEAST))
         case "probe":
             return Method("probe", replace(advised, probing=Probing(agreeing=1, least=_LEAST)))
+        case "auto":
+            return Method("auto", ladder=True)
     kind, _, count = name.strip().partition(":")
     if kind == "votes" and count.isdecimal() and int(count) > 1:
         return Method(f"votes:{int(count)}", advised, Voting(int(count)))

@@ -18,7 +18,7 @@ from pathlib import Path
 from models.errors import InternalError, UsageError
 from runtime import machine
 from runtime.bench.peer_tools import PeerTools, peer_tools
-from runtime.bench.random_model import QWEN3_0_6B, Shape, make_random_model
+from runtime.bench.random_model import QWEN3_0_6B, Shape, kept_random_model
 from runtime.bench.speed import best_widths, open_for_measuring
 
 Progress = Callable[[str], None]
@@ -106,15 +106,7 @@ def compare(
 
 
 def _random_models(cache: Path, shape: Shape, quants: Sequence[str], tell: Progress) -> list[Path]:
-    found = []
-    for quant in quants:
-        name = f"random-{shape.family}-{shape.hidden}x{shape.layers}-{shape.vocabulary}-{quant}.gguf"
-        if not (cache / name).is_file():
-            tell(f"making {name}")
-            part = cache / (name + ".part")
-            make_random_model(part, shape, quant=quant, threads=machine.physical_cores()).replace(cache / name)
-        found.append(cache / name)
-    return found
+    return [kept_random_model(cache, shape, quant, tell) for quant in quants]
 
 
 def _compare_model(

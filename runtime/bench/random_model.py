@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from models.errors import InternalError, UsageError
 from models.gguf_types import FILE_TYPES
+from models.write_fault import write_error
+from runtime import machine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
 QUANTS = ("F32", "F16", "Q4_0", "Q8_0", "Q4_K_M", "Q5_K_M", "Q6_K")
 """Forms that `make_random_model` writes."""
 
+_VERSION = 2  # of the files' content: those kept from before are not taken for it
+_SENTENCE = 16  # of the fillers one in so many ends a sentence, as about one in so many tokens of a text does
 _MARKERS = (
     ("<|endoftext|>", True),
     ("<|im_start|>", True),
@@ -81,6 +87,22 @@ def make_random_model(path: Path, shape: Shape = TINY, *, quant: str = "F16", se
     finally:
         plain.unlink(missing_ok=True)
     return path
+
+
+def kept_random_model(folder: Path, shape: Shape, quant: str, tell: Callable[[str], None]) -> Path:
+    """The random model of that shape and form in `folder`, made where it is not there yet. Raises WriteError."""
+    name = f"random-{_VERSION}-{shape.family}-{shape.hidden}x{shape.layers}-{shape.vocabulary}-{quant}.gguf"
+    if not (folder / name).is_file():
+        tell(f"making {name}")
+        part = folder / (name + ".part")
+        try:
+            make_random_model(part, shape, quant=quant, threads=machine.physical_cores()).replace(folder / name)
+        except OSError as error:
+            raise write_error(part, error, "set KANGAE_CACHE_DIR to another folder", what=f"{folder / name}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+    return folder / name
 
 
 def _write(path: Path, shape: Shape, quant: str, seed: int) -> None:
@@ -174,7 +196,7 @@ def _add_vocabulary(writer: GGUFWriter, shape: Shape) -> None:
         tokens.append(text)
         types.append(int(TokenType.CONTROL if control else TokenType.USER_DEFINED))
     fillers = shape.vocabulary - len(tokens)
-    tokens += [f"x{number}y" for number in range(fillers)]
+    tokens += [f"x{number}y" + ("." if number % _SENTENCE == 0 else "") for number in range(fillers)]
     types += [int(TokenType.NORMAL)] * fillers
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")

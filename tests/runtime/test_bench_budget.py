@@ -13,9 +13,10 @@ from models.errors import UsageError
 from models.family import resolve_family
 from runtime import opening
 from runtime.bench.asking import Outcome
-from runtime.bench.budget import bootstrap_interval, leaks
+from runtime.bench.budget import bootstrap_interval, leaks, measure
 from runtime.matching import is_correct
 from runtime.problems import Problem
+from runtime.reply import Usage
 from runtime.request import Request
 from tests.fakes.answering_responder import FACTS, AnsweringResponder, Said
 from tests.runtime.test_store import REPLY
@@ -37,7 +38,12 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AnsweringResponder
     for name in ("STATE", "CONFIG", "CACHE", "MODELS"):
         monkeypatch.setenv(f"KANGAE_{name}_DIR", str(tmp_path / name.lower()))
     responder = AnsweringResponder(needs_two_words)
-    monkeypatch.setattr(opening, "open_model", lambda name, **options: responder)
+
+    def open_model(name: str, **options: object) -> AnsweringResponder:
+        responder.opened = options
+        return responder
+
+    monkeypatch.setattr(opening, "open_model", open_model)
     return responder
 
 
@@ -189,6 +195,94 @@ def test_leaks() -> None:
     assert leaks("", "a </think> b", family)
     assert leaks("", "Wait, no. Hmm, wait.", family)
     assert not leaks("Wait. Wait. Wait.", "Wait for the bus.", family)
+
+
+def outcomes_of(marks: dict[str, list[bool]], **changes: object) -> list[Outcome]:
+    """One outcome for each mark: the seeds of the problem of that name."""
+    found = []
+    for name, own in marks.items():
+        problem = Problem(name, "q")
+        found += [Outcome(problem, replace(REPLY, id=name, **changes), mark) for mark in own]  # type: ignore[arg-type]
+    return found
+
+
+def test_the_interval_of_known_values() -> None:
+    assert bootstrap_interval(outcomes_of({"a": [True], "b": [True]})) == [1.0, 1.0]
+    # of four problems one right: binomial, P(0) = 0.316 and P(3 or less) = 0.996, P(2 or less) = 0.949
+    one_of_four = {"a": [True], "b": [False], "c": [False], "d": [False]}
+    assert bootstrap_interval(outcomes_of(one_of_four)) == [0.0, 0.75]
+
+
+def test_the_seeds_of_a_problem_stay_together() -> None:
+    # two problems: both resampled as the wrong one with 1 in 4; six replies apart would never give 0 of 6 so often
+    assert bootstrap_interval(outcomes_of({"a": [True] * 3, "b": [False] * 3})) == [0.0, 1.0]
+
+
+def test_every_token_is_billed_and_the_worst_overshoot_told() -> None:
+    family = resolve_family(FACTS.metadata, FACTS.chat_template)
+    usage = Usage(
+        prompt_tokens=1000, cached_tokens=500, thinking_tokens=10, forced_tokens=5, probe_tokens=7, answer_tokens=3
+    )
+    worst = replace(REPLY.budget, overshoot_tokens=2)
+    fine = replace(REPLY.budget, overshoot_tokens=0)
+    first = outcomes_of({"a": [True]}, usage=usage, budget=worst, close="budget", finish="stop", answer="4")
+    second = outcomes_of({"b": [False]}, usage=usage, budget=fine, close="budget", finish="length", answer="4")
+    third = outcomes_of({"c": [False]}, usage=usage, budget=fine, close="natural", finish="stop", answer="4")
+    row = measure([*first, *second, *third], 8, family, None)
+    assert row["tokens_per_correct"] == 75.0
+    assert row["overshoot_max"] == 2
+    assert (row["completion"], row["completion_at_cap"]) == (0.6667, 0.5)
+    assert row["closes"] == {"natural": 1, "budget": 2}
+    assert measure(third, 8, family, None)["completion_at_cap"] is None
+
+
+def test_lost_are_those_that_most_seeds_had_right() -> None:
+    family = resolve_family(FACTS.metadata, FACTS.chat_template)
+    free = outcomes_of({"a": [True, True, False], "b": [True, False, False]})
+    problems = {one.problem.id: one.problem for one in free}
+    bounded = [Outcome(problems[name], REPLY, mark) for name in "ab" for mark in (True, False, False)]
+    assert measure(bounded, 8, family, free)["lost_correct"] == 0.6667  # of the replies to a, two of three
+
+
+def test_auto_climbs_and_all_its_rungs_are_billed(
+    model: AnsweringResponder, problems: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["bench", "budget", "--problems", problems, "--budgets", "1,2,unlimited", "--method", "auto", "--json"]
+    assert kangae.main(words) == 0
+    rows = {row["budget"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert {row["method"] for row in rows.values()} == {"auto"}
+    # `hard` says "?" without a thought and with one word: two rungs agree, and are wrong
+    assert [rows[budget]["accuracy"] for budget in (1, 2, None)] == [0.25, 1.0, 1.0]
+    assert rows[1]["tokens_per_correct"] == 4 * (1 + (1 + 1))
+    # easy: off 1, short 2 + 1; hard: off 1, short 2 + 1, then five votes of 2 + 1
+    assert rows[2]["tokens_per_correct"] == (4 + 3 * (4 + 15)) / 4
+    # easy: off 1, short 3 + 1; hard: off 1, short 3 + 1, long 3 + 1
+    assert rows[None]["tokens_per_correct"] == (5 + 3 * 9) / 4
+    assert all(row["overshoot_max"] == 0 for row in rows.values())
+    assert rows[1]["lost_correct"] == 0.75
+    assert model.opened["sequences"] == 8
+
+
+def test_auto_without_a_thought_is_not_taken_for_the_other_methods(
+    model: AnsweringResponder, problems: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["bench", "budget", "--problems", problems, "--budgets", "off", "--method", "message,cut,auto", "--json"]
+    assert kangae.main(words) == 0
+    message, cut, auto = json.loads(capsys.readouterr().out)["rows"]
+    assert message["tokens_per_correct"] == cut["tokens_per_correct"] == 4
+    assert auto["tokens_per_correct"] == 4 * (1 + 5)  # five votes without a thought must confirm it
+    assert auto["closes"]["off"] == 4
+
+
+def test_votes_take_seeds_of_their_own(
+    model: AnsweringResponder, problems: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["bench", "budget", "--problems", problems, "--budgets", "2", "--limit", "1", "--seeds", "3", "--json"]
+    assert kangae.main([*words, "--method", "votes:2"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["n"] == 3
+    seeds = sorted(request.sampling.seed for request in model.requests if request.sampling is not None)
+    assert seeds == [0, 1, 2, 3, 4, 5]
 
 
 def test_the_interval_narrows_with_more_problems() -> None:
