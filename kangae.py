@@ -25,7 +25,7 @@ _COMMANDS = {
     "serve": "edge.cli",
     "models": "models.cli",
     "quantize": "quantize.cli",
-    "calibrate": "quantize.cli",
+    "calibrate": "runtime.cli",
     "bench": "runtime.cli",
     "sessions": "runtime.cli",
     "doctor": "runtime.cli",

@@ -1,11 +1,11 @@
-"""The commands of this folder: `ask`, `bench`, `sessions`, `doctor`, `config`."""
+"""The commands of this folder: `ask`, `bench`, `calibrate`, `sessions`, `doctor`, `config`."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable
 
-from runtime.commands import ask, bench, config, doctor, sessions
+from runtime.commands import ask, bench, calibrate, config, doctor, sessions
 
 Extension = Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None]
 
@@ -17,7 +17,7 @@ def add_commands(
 
     `bench_extensions`: benchmarks of folders that this one does not know, each given the sub-parsers of `bench`.
     """
-    for commands in (ask, sessions, doctor, config):
+    for commands in (ask, calibrate, sessions, doctor, config):
         commands.add_commands(subparsers)
     benchmarks = bench.add_commands(subparsers)
     for extend in bench_extensions:

@@ -14,9 +14,15 @@ _TOKENS_SMALL: Final[Mapping[str, int | None]] = MappingProxyType({"off": 0, "lo
 
 
 def effort_tokens(effort: str, facts: ModelFacts) -> int | None:
-    """Thinking tokens that an effort allows (None: what the context holds), for a model that was not calibrated.
+    """Thinking tokens that an effort allows (None: what the context holds): as the model's profile says, else by size.
 
     A model of some millions of parameters thinks some hundred tokens, one of billions some thousand. Raises KeyError
     for an effort that is none.
     """
+    efforts = None if facts.profile is None else facts.profile.efforts
+    if efforts is not None:
+        measured: dict[str, int | None] = {
+            "off": 0, "low": efforts.low, "medium": efforts.medium, "high": efforts.high
+        }  # fmt: skip
+        return measured[effort]
     return (_TOKENS_SMALL if facts.parameters < _SMALL else _TOKENS)[effort]

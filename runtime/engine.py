@@ -4,6 +4,7 @@ token ids."""
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence as Ids
 
 import numpy as np
 
@@ -12,10 +13,13 @@ from runtime.backends.backend import Aborted, Backend, Slice
 from runtime.prefix_cache import PrefixCache, common_prefix
 from runtime.reply import Finish
 from runtime.scores import Scores
-from runtime.sequence import Move, Sequence
+from runtime.sequence import Move, SavedState, Sequence
 
 _WORTH_WAITING = 16  # ids of a shared prompt that another sequence is about to decode
 _CANDIDATES = 256
+_BESIDE_HURRIED = 32
+"""Prompt ids in a step that a sequence with a deadline shares: a full batch takes seconds on a CPU, and the time of its
+answer with them."""
 
 
 class Engine:
@@ -83,6 +87,17 @@ class Engine:
                 sequence.decoded = min(self._cache.repair(sequence.slot), len(sequence.history) - 1)
                 self._cache.cut(sequence.slot, sequence.decoded)
 
+    def held(self, ids: Ids[int]) -> int:
+        """How many leading ids a sequence that began now would find in the cache. May be asked by any thread: beside a
+        step it is an estimate."""
+        return self._cache.reusable(ids)
+
+    def saved(self, sequence: Sequence) -> SavedState | None:
+        """What the cache holds of a sequence, to be gone on with by another process; None: nothing."""
+        if sequence.slot is None or not sequence.decoded:
+            return None
+        return SavedState(sequence.decoded, self._backend.save(sequence.slot))
+
     def fail(self, error: Exception) -> None:
         """End every sequence with an error: the backend can no longer be trusted."""
         for sequence in [*self._running, *self._waiting, *self._arrivals]:
@@ -112,11 +127,31 @@ class Engine:
                 continue
             self._running.append(sequence)  # first, so that an interruption loses no sequence
             self._waiting.remove(sequence)
+            if sequence.saved is not None:
+                saved, sequence.saved = sequence.saved, None
+                self._bring_back(sequence.history[: saved.length], saved.state)
             sequence.slot, sequence.decoded = self._cache.acquire(sequence.history)
             if sequence.sampler is None:
                 sequence.sampler = self._backend.new_sampler(sequence.sampling)
                 sequence.cached = sequence.decoded
                 sequence.steer.progress(sequence.decoded, sequence.prefilled, sequence.cached)
+
+    def _bring_back(self, ids: list[int], state: bytes) -> None:
+        """Put a saved state into an idle slot, as a prefix that was decoded here. One that does not fit any more is
+        left out: its ids are decoded again."""
+        while ids and self._cache.best(ids) < len(ids):
+            slot, _ = self._cache.acquire(ids)
+            self._cache.cut(slot, 0)
+            try:
+                self._backend.restore(slot, state)
+            except CannotMeetError:
+                self._backend.rewind(slot, 0)
+                self._cache.release(slot)
+                if not self._cache.evict_idle():  # the room may be taken by what nobody needs
+                    return
+            else:
+                self._cache.extend(slot, ids)
+                self._cache.release(slot)
 
     def _fits(self, sequence: Sequence) -> bool:
         """An estimate; it counts shared prefixes once for a pair. What is estimated wrongly is put right by
@@ -141,17 +176,21 @@ class Engine:
 
     def _plan(self) -> list[tuple[Sequence, Slice]]:
         """Sequences that draw come first, so that a long prompt never stalls them; prompts share what room is left in
-        the batch."""
-        room = self._backend.batch
+        the batch, and little of it beside one that draws under a deadline."""
+        room = prompts = self._backend.batch
+        if any(one.hurried and one.started and not one.steer.paused for one in self._running):
+            prompts = _BESIDE_HURRIED
         batch: list[tuple[Sequence, Slice]] = []
         for sequence in sorted(self._running, key=lambda one: (not one.started, one.order)):
-            count = 0 if sequence.steer.paused else min(sequence.pending, room)
+            most = room if sequence.started else min(room, prompts)
+            count = 0 if sequence.steer.paused else min(sequence.pending, most)
             if count and sequence.slot is not None:
                 ids = sequence.history[sequence.decoded : sequence.decoded + count]
                 batch.append(
                     (sequence, Slice(sequence.slot, sequence.decoded, ids, want_logits=count == sequence.pending))
                 )
                 room -= count
+                prompts -= 0 if sequence.started else count
         return batch
 
     # decode

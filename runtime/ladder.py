@@ -6,7 +6,8 @@ it pay (Qwen3's report gives 87 % on MATH-500 without a thought, and 21 % on AIM
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from models.errors import UsageError
 from runtime.backends.backend import ModelFacts
 from runtime.effort import effort_tokens
 from runtime.events import AnswerDelta, Climbed, Closed, Done, Event, Failed
+from runtime.outer_responder import OuterResponder
 from runtime.reply import Reply, Usage
 from runtime.request import Budget, Request, Voting
 from runtime.responder import Control, Responder
@@ -79,30 +81,29 @@ def judge(reply: Reply, previous: Sequence[str], same: Same = same_text) -> Judg
     return Judgement(False, "nothing confirms it")
 
 
-class LadderResponder:
+class LadderResponder(OuterResponder):
     """Implements `Responder` over one that can vote. The budget's tokens bound every rung; its seconds bound the whole.
 
-    `respond_many` climbs for all questions together, rung by rung, so that each rung is one batch.
+    `respond_many` climbs for all questions together, rung by rung, so that each rung is one batch. `clock` tells the
+    seconds that judging takes: they, too, are the deadline's.
     """
 
-    def __init__(self, inner: Responder, verifiers: Sequence[Verifier], *, same: Same = same_text) -> None:
-        self.facts: ModelFacts = inner.facts
-        self.backend_name = inner.backend_name
-        self.context = inner.context
-        self.family = getattr(inner, "family", None)
-        self.inner = inner
+    def __init__(
+        self,
+        inner: Responder,
+        verifiers: Sequence[Verifier],
+        *,
+        same: Same = same_text,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        super().__init__(inner)
         self._verifiers = verifiers
         self._same = same
-
-    def respond(self, request: Request, control: Control | None = None) -> Iterator[Event]:
-        """Events of all rungs that were climbed; `Done` holds the last one's reply, with the tokens of all."""
-        for event in self.respond_many((request,), control):
-            if isinstance(event, Failed):
-                raise event.error
-            yield event
+        self._clock = clock
 
     def respond_many(self, requests: Sequence[Request], control: Control | None = None) -> Iterator[Event]:
-        """As `respond`, for many; `branch` is the request's index."""
+        """Events of all rungs that were climbed; `Done` holds the last one's reply, with the tokens of all. `branch` is
+        the request's index."""
         control = control or Control()
         climbs = [_Climb(request, self.facts) for request in requests]
         steps = rungs(self.facts)
@@ -115,35 +116,40 @@ class LadderResponder:
             inner = Control()
             forward = forwarder(control, inner, {outer: [branch] for branch, outer in enumerate(asking)})
             control.on_change(forward)
-            for event in self.inner.respond_many(asked, inner):
-                index = asking[event.branch]
-                climb = climbs[index]
-                if isinstance(event, Failed) and climb.answers:  # what the rungs before it said is not lost
-                    yield Done(climb.result(Judgement(False, event.error.detail)), index)
-                elif isinstance(event, Failed):
-                    yield replace(event, branch=index)
-                elif not isinstance(event, Done):
-                    if not isinstance(event, AnswerDelta | Closed):  # an answer is shown once it stands
+            try:
+                for event in self.inner.respond_many(asked, inner):
+                    index = asking[event.branch]
+                    climb = climbs[index]
+                    if isinstance(event, Failed) and climb.answers:  # what the rungs before it said is not lost
+                        yield Done(climb.result(Judgement(False, event.error.detail)), index)
+                    elif isinstance(event, Failed):
                         yield replace(event, branch=index)
-                else:
-                    reply = verified(event.reply, self._verifiers, options=climb.options)
-                    verdict = judge(reply, climb.answers, self._same)
-                    climb.add(reply)
-                    last = place + 1 == len(steps) or reply.finish in ("cancelled", "error")
-                    if verdict.accepted or last or climb.spent_time:
-                        yield Done(climb.result(verdict), index)
+                    elif not isinstance(event, Done):
+                        if not isinstance(event, AnswerDelta | Closed):  # an answer is shown once it stands
+                            yield replace(event, branch=index)
                     else:
-                        climbing.append(index)
-                        onward = next(one for one in steps[place + 1 :] if not climb.repeats(one))
-                        yield Climbed(onward.name, verdict.reason, index)
-            control.forget(forward)
+                        reply, verdict = self._judged(event.reply, climb)
+                        last = place + 1 == len(steps) or reply.finish in ("cancelled", "error")
+                        if verdict.accepted or last or climb.spent_time:
+                            yield Done(climb.result(verdict), index)
+                        else:
+                            climbing.append(index)
+                            onward = next(one for one in steps[place + 1 :] if not climb.repeats(one))
+                            yield Climbed(onward.name, verdict.reason, index)
+            finally:
+                control.forget(forward)
             waiting = sorted(climbing)
             if not waiting:
                 return
 
-    def close(self) -> None:
-        """Free the model."""
-        self.inner.close()
+    def _judged(self, reply: Reply, climb: _Climb) -> tuple[Reply, Judgement]:
+        """A rung's reply with its checks, and whether it stands; the climb has then passed that rung."""
+        start = self._clock()
+        seconds = climb.seconds_after(reply)
+        checked = verified(reply, self._verifiers, options=climb.options, seconds=seconds, clock=self._clock)
+        verdict = judge(checked, climb.answers, self._same)
+        climb.add(checked, self._clock() - start)
+        return checked, verdict
 
 
 class _Climb:
@@ -158,6 +164,7 @@ class _Climb:
         self._request = request
         self._replies: list[Reply] = []
         self._asked: list[int | None] = []
+        self._judging: list[float] = []
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -176,14 +183,28 @@ class _Climb:
     @property
     def spent_time(self) -> bool:
         """Whether the deadline leaves no time for another rung as long as the last."""
+        left = self._seconds_left
+        return left is not None and self._replies[-1].timings.total_s >= left
+
+    def seconds_after(self, reply: Reply) -> float | None:
+        """What the deadline leaves for judging the reply of another rung; None without."""
         seconds = self._request.budget.seconds
-        return seconds is not None and self._seconds + self._replies[-1].timings.total_s >= seconds
+        return None if seconds is None else seconds - self._seconds - sum(self._judging) - reply.timings.total_s
+
+    @property
+    def _seconds_left(self) -> float | None:
+        """What the deadline leaves for the next rung, before a judging as long as the longest so far; None without."""
+        seconds = self._request.budget.seconds
+        if seconds is None:
+            return None
+        return seconds - self._seconds - sum(self._judging) - max(self._judging, default=0.0)
 
     def request_for(self, rung: Rung) -> Request:
         """The question as this rung asks it."""
         given = self._request.budget
         tokens = self._tokens(rung)
-        seconds = None if given.seconds is None else max(0.01, given.seconds - self._seconds)
+        left = self._seconds_left
+        seconds = None if left is None else max(0.01, left)
         budget = Budget(
             tokens, seconds, answer_reserve=given.answer_reserve, minimum=given.minimum if tokens != 0 else 0
         )
@@ -204,9 +225,10 @@ class _Climb:
             return rung.tokens
         return given if rung.tokens is None else min(given, rung.tokens)
 
-    def add(self, reply: Reply) -> None:
-        """A rung is over."""
+    def add(self, reply: Reply, judging: float) -> None:
+        """A rung is over, and was judged in so many seconds."""
         self._replies.append(reply)
+        self._judging.append(judging)
 
     def result(self, verdict: Judgement) -> Reply:
         """The last rung's reply with what all of them cost; flagged where even that does not stand."""
@@ -227,5 +249,7 @@ class _Climb:
             answer_tokens=reply.usage.answer_tokens,
         )
         timings = replace(reply.timings, total_s=self._seconds)
-        budget = replace(reply.budget, seconds=self._request.budget.seconds, effort="auto")
+        overshoot = max(one.budget.overshoot_tokens for one in self._replies)
+        seconds = self._request.budget.seconds
+        budget = replace(reply.budget, seconds=seconds, effort="auto", overshoot_tokens=overshoot)
         return replace(reply, usage=usage, timings=timings, budget=budget, flags=flags)

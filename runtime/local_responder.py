@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,28 +12,36 @@ from typing import TYPE_CHECKING, Protocol
 
 from models.errors import CannotMeetError, KangaeError, UsageError
 from models.family import Family
+from runtime.answer_lengths import AnswerLengths
 from runtime.backends.backend import Backend
 from runtime.effort import effort_tokens
-from runtime.endings import default_endings
+from runtime.endings import usual_endings
 from runtime.engine import Engine
 from runtime.events import Event, Failed
 from runtime.hesitation import hesitation_ids
+from runtime.kept_turn import KeptTurn
+from runtime.kept_turns import KeptTurns
+from runtime.known_speed import KnownSpeed
 from runtime.pace import Speed
+from runtime.polled import Polled
 from runtime.prompt import build_prompt
 from runtime.rehearsal import PROMPT_TOKENS, Rehearsal
 from runtime.reply import ModelLabel
 from runtime.request import Request, Sampling
 from runtime.responder import Control
+from runtime.resumable import Resumable
 from runtime.sequence import Sequence as EngineSequence
 from runtime.speed_record import SpeedRecord
 from runtime.steering import NO_DOUBTS
 from runtime.turn import Turn
+from runtime.turn_keeping import TurnKeeping
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
 _PAUSED_WAIT = 0.25  # seconds: a wish wakes a paused turn at once, this only bounds what a lost one costs
+_LEAST_WAIT = 0.005
 
 
 class _Waited(Protocol):
@@ -42,6 +51,10 @@ class _Waited(Protocol):
 
     @property
     def has_events(self) -> bool: ...
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which it may be left alone where nothing can be decoded."""
 
 
 def default_sampling(family: Family, *, thinking: bool) -> Sampling:
@@ -55,7 +68,8 @@ class LocalResponder:
     """Implements `Responder` over one open backend.
 
     Any number of threads may ask at once: their sequences are decoded in one batch. Whoever waits for an event steps
-    the engine for all; there is no thread of its own, so an engine that nobody reads from stands still.
+    the engine for all; there is no thread of its own, so an engine that nobody reads from stands still. `turns`: where
+    resumable turns are kept; None: in the state folder.
     """
 
     def __init__(
@@ -69,6 +83,7 @@ class LocalResponder:
         record: SpeedRecord | None = None,
         spare: int = 0,
         clock: Callable[[], float] = time.perf_counter,
+        turns: KeptTurns | None = None,
     ) -> None:
         self.facts = backend.facts
         self.backend_name = backend_name
@@ -76,6 +91,7 @@ class LocalResponder:
         self.family = family
         self._backend = backend
         self._engine = Engine(backend, spare=spare)
+        self._keeping = TurnKeeping(self._engine, backend, lambda: turns or KeptTurns())
         self._spare = spare
         self._load_seconds, self._prepare_seconds = load_seconds, prepare_seconds
         self._clock = clock
@@ -83,9 +99,8 @@ class LocalResponder:
         self._stepping = False
         self._closed = False
         self._noted = False
-        self._record = record
-        self._speed: Speed | None = None
-        self._rehearsed = False
+        self._speed = KnownSpeed(record, clock)
+        self._lengths = AnswerLengths()
         self._doubts: npt.NDArray[np.int64] | None = None
 
     def respond(self, request: Request, control: Control | None = None) -> Iterator[Event]:
@@ -102,6 +117,7 @@ class LocalResponder:
         control = control or Control()
         left = iter(enumerate(requests))
         live: list[Turn] = []
+        polls: dict[int, float] = {}
         # a turn's deadline runs while it waits for a place, so such turns are not prepared ahead
         hurried = any(request.budget.seconds is not None for request in requests)
         ahead = (self._backend.sequences - self._spare) * (1 if hurried else 2)
@@ -117,8 +133,11 @@ class LocalResponder:
                         exhausted = True
                         break
                     branch, request = item
+                    asked = self._clock()
+                    if isinstance(request, Polled):
+                        asked = polls.setdefault(request.poll, asked)
                     try:
-                        live.append(self._start(request, branch, control))
+                        live.append(self._start(request, branch, control, asked, alone=len(requests) == 1))
                     except KangaeError as error:
                         yield Failed(error, branch)
                 if not live:
@@ -147,24 +166,61 @@ class LocalResponder:
                 self._backend.close()
             self._changed.notify_all()
 
-    def _start(self, request: Request, branch: int, control: Control) -> Turn:
+    def _start(self, request: Request, branch: int, control: Control, asked: float, *, alone: bool) -> Turn:
+        """Prepare and submit a turn that was asked at the moment `asked`; only one that is asked `alone` is kept, and
+        tells how fast one is."""
         if self._closed:
             raise UsageError("The model is closed; open it again.")
-        asked = self._clock()
-        if request.budget.effort is not None and request.budget.tokens is None:
-            tokens = effort_tokens(request.budget.effort, self.facts)
-            request = replace(request, budget=replace(request.budget, tokens=tokens))
-        speed = None if request.budget.seconds is None else self._known_speed()
-        thinking = not request.budget.off
+        kept, resumable = None, alone and isinstance(request, Resumable)
+        if isinstance(request, Resumable) and request.resumed:
+            kept = self._keeping.found(request, context=self.context)
+            request = kept.request
+        seconds, used = request.budget.seconds, 0.0 if kept is None else kept.earlier.times.used
+        due = math.inf if seconds is None else asked + seconds - used
+        alarm = self._alarm(due)
+        try:
+            turn = self._prepared(request, branch, control, asked, due, kept)
+            if alone:
+                turn.when_over(lambda: self._speed.measured(*turn.rates))
+            turn.when_over(lambda: self._lengths.told(turn.answer_tokens))
+            turn.when_over(alarm.cancel)
+            sampling = turn.request.sampling or default_sampling(self.family, thinking=not request.budget.off)
+            if kept is None:
+                sequence = EngineSequence(turn.ids, sampling, turn, hurried=seconds is not None)
+            else:
+                sequence = self._keeping.sequence(kept, turn, sampling)
+            if resumable:
+                context = self.context if kept is None else kept.context
+                told = replace(turn.request, sampling=sampling)
+                self._keeping.watch(turn, sequence, told, self._label, context)
+        except BaseException:
+            alarm.cancel()
+            raise
+        self._engine.submit(sequence)
+        return turn
+
+    def _prepared(
+        self, request: Request, branch: int, control: Control, asked: float, due: float, kept: KeptTurn | None
+    ) -> Turn:
+        """The turn of a request, with all that the model's defaults say. Raises CannotMeetError."""
+        facts, budget = self.facts, request.budget
+        if budget.effort is not None and budget.tokens is None:
+            budget = replace(budget, tokens=effort_tokens(budget.effort, facts))
+        if kept is None and facts.profile is not None and budget.expected_answer is None:
+            budget = replace(budget, expected_answer=facts.profile.reserve)
+        endings = request.endings or usual_endings(facts)
+        request = replace(request, budget=budget, endings=endings)
+        speed = None
+        if budget.seconds is not None:  # one that goes on knows its own pace
+            speed = self._known_speed(budget.seconds, control, branch, due) if kept is None else self._speed.speed
         prompt = build_prompt(
             request.messages,
-            facts=self.facts,
+            facts=facts,
             vocabulary=self._backend.vocabulary,
             family=self.family,
-            thinking=thinking,
+            thinking=not budget.off,
         )
-        facts = self.facts
-        endings = request.endings or default_endings(facts)
+        family = self.family if endings.closing is None else replace(self.family, closing_message=endings.closing)
         if prompt.note and not self._noted:
             self._noted = True
             logging.getLogger("kangae").warning(prompt.note)
@@ -174,31 +230,39 @@ class LocalResponder:
                 request,
                 prompt,
                 branch=branch,
-                family=self.family,
+                family=family,
                 vocabulary=self._backend.vocabulary,
-                context=self.context,
-                model=ModelLabel(name=facts.name, file=facts.file, quant=facts.quant, backend=self.backend_name),
+                context=self.context if kept is None else kept.context,
+                model=self._label,
                 control=control,
                 clock=self._clock,
                 load_seconds=self._load_seconds,
                 prepare_seconds=self._prepare_seconds,
                 speed=speed,
                 asked=asked,
+                held=self._engine.held,
+                longest=self._lengths.most,
                 endings=endings,
                 doubts=self._hesitant_ids() if endings.hesitation or endings.probing else NO_DOUBTS,
                 can_fork=self._spare > 0 and self._backend.can_fork and self._backend.can_rewind,
+                earlier=None if kept is None else kept.earlier,
             )
 
         try:
-            turn = make(speed)
-        except CannotMeetError:
-            if speed is None or self._rehearsed:
+            return make(speed)
+        except CannotMeetError as refusal:
+            if speed is None or kept is not None or not self._speed.doubtful or self._clock() >= due:
                 raise
-            turn = make(self._rehearse())  # what was kept may be from a busy hour
-        self._set_alarm(turn, asked)
-        sampling = request.sampling or default_sampling(self.family, thinking=thinking)
-        self._engine.submit(EngineSequence(turn.ids, sampling, turn))
-        return turn
+            try:  # what is known may be from a busy hour
+                speed = self._rehearse(budget.seconds or 0.0, control, branch, due)
+            except CannotMeetError:
+                raise refusal from None
+            return make(speed)
+
+    @property
+    def _label(self) -> ModelLabel:
+        facts = self.facts
+        return ModelLabel(name=facts.name, file=facts.file, quant=facts.quant, backend=self.backend_name)
 
     def _hesitant_ids(self) -> npt.NDArray[np.int64]:
         """The ids of hesitant words: looked up once, where a penalty is asked for."""
@@ -206,32 +270,46 @@ class LocalResponder:
             self._doubts = hesitation_ids(self._backend.vocabulary)
         return self._doubts
 
-    def _known_speed(self) -> Speed | None:
-        """How fast this model is here: as kept from before, else from a short rehearsal, which is kept."""
-        if self._speed is None and self._record is not None:
-            self._speed = self._record.read()
-        return self._speed if self._speed is not None else self._rehearse()
+    def _known_speed(
+        self, seconds: float = math.inf, control: Control | None = None, branch: int = 0, due: float = math.inf
+    ) -> Speed | None:
+        """How fast this model is here: as it was found before, else from a short rehearsal, which is kept."""
+        known = self._speed.speed
+        return known if known is not None else self._rehearse(seconds, control or Control(), branch, due)
 
-    def _rehearse(self) -> Speed | None:
-        """Measure the speed once in this process, and keep it."""
-        self._rehearsed = True
-        rehearsal = Rehearsal(self._clock)
+    def _rehearse(self, seconds: float, control: Control, branch: int, due: float) -> Speed | None:
+        """Measure the speed, and keep it; None where it was cancelled or failed. Raises CannotMeetError where the
+        deadline, of `seconds`, comes before it is over."""
+        rehearsal = Rehearsal(self._clock, cancelled=lambda: control.stopped(branch), due=due)
         words = self._backend.vocabulary.tokenize("How fast does this machine think? " * PROMPT_TOKENS, markers=False)
         self._engine.submit(EngineSequence(words[:PROMPT_TOKENS], Sampling(), rehearsal))
-        self._wait([rehearsal])
-        self._speed = rehearsal.speed
-        if self._speed is not None and self._record is not None:
-            self._record.keep(self._speed)
-        return self._speed
+        while not rehearsal.over:
+            try:
+                self._wait([rehearsal])
+            except KeyboardInterrupt:
+                control.cancel()
+        found = rehearsal.speed
+        if found is not None:
+            self._speed.measured(found.prefill_tps, found.decode_tps)
+        elif rehearsal.overdue and not rehearsal.cancelled:
+            raise CannotMeetError(
+                f"A reply within {seconds:g} s cannot be kept: they were over before it was known how fast this model "
+                "is on this machine. Give more seconds."
+            )
+        return found
 
-    def _set_alarm(self, turn: Turn, asked: float) -> None:
-        """Break off a decode that would outlast the turn's deadline."""
-        if turn.request.budget.seconds is not None:
-            left = turn.request.budget.seconds - (self._clock() - asked)
-            alarm = threading.Timer(max(0.0, left), self._wake)
-            alarm.daemon = True
-            turn.when_over(alarm.cancel)
+    def _alarm(self, due: float) -> threading.Timer:
+        """Breaks off a decode, or a pause, that would outlast this moment of the clock."""
+
+        def ring() -> None:
+            self._wake()
+            self._notice()
+
+        alarm = threading.Timer(max(0.0, due - self._clock()), ring)
+        alarm.daemon = True
+        if due < math.inf:
             alarm.start()
+        return alarm
 
     def _wait(self, turns: Sequence[_Waited]) -> list[Event]:
         """Events of these turns as soon as there are any; steps the engine if no other thread does."""
@@ -247,12 +325,16 @@ class LocalResponder:
             if not self._step():
                 with self._changed:
                     if not any(turn.has_events for turn in turns):
-                        self._changed.wait(_PAUSED_WAIT)
+                        patience = min(turn.patience for turn in turns)
+                        self._changed.wait(min(_PAUSED_WAIT, max(_LEAST_WAIT, patience)))
 
     def _step(self) -> bool:
         """One step of the engine, for all who wait; False: nothing could be decoded."""
         try:
-            return self._closed or self._engine.step()
+            if self._closed:
+                return True
+            self._keeping.look()
+            return self._engine.step()
         except KeyboardInterrupt:
             self._engine.recover()
             raise
@@ -279,7 +361,7 @@ class LocalResponder:
             self._changed.notify_all()
 
     def _notice(self) -> None:
-        """Something was wished for: who waits on a paused turn looks again."""
+        """Something was wished for, or a deadline is there: who waits on a paused turn looks again."""
         with self._changed:
             self._changed.notify_all()
 

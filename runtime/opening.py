@@ -30,21 +30,27 @@ def open_model(
     threads: int | None = None,
     gpu_layers: int | None = None,
     started: float | None = None,
+    profile: bool = True,
     on_progress: Callable[[float], None] | None = None,
 ) -> Responder:
     """Open the model that `name` means (catalogue name, hub id, file or folder) in this process.
 
     `spare` places more are kept for trial answers. `context`: tokens of cache that all `sequences` share; None: what
     the model was trained for and the memory carries. `started`: when loading began, by `time.perf_counter` (None: now);
-    a command gives its own start, so that the load time that replies tell is the one its user waited. `on_progress` is
-    told the fraction that is loaded. Raises ModelError, ResourceError, MissingPackageError.
+    a command gives its own start, so that the load time that replies tell is the one its user waited. `profile`: use
+    what `kangae calibrate` found for this file. `on_progress` is told the fraction that is loaded. Raises ModelError,
+    ResourceError, MissingPackageError.
     """
     started = time.perf_counter() if started is None else started
-    entry = find_checked(name)
+    entry, sha256 = find_hashed(name)
     from runtime.backends.llama import open_llama
     from runtime.backends.llama_library import llama_library
     from runtime.local_responder import LocalResponder
+    from runtime.profile_store import load_profile
 
+    calibrated = load_profile(sha256) if profile else None
+    if calibrated is not None and calibrated.confidence is not None:
+        spare = max(spare, 1)  # its trial answers need a place
     record = speed_record(entry, threads, gpu_layers)
     sequences = min(
         sequences, int(llama_library().c.llama_max_parallel_sequences()) - spare
@@ -64,7 +70,7 @@ def open_model(
         raise _gone(entry, error) from error
     try:
         family = family_of(entry, backend.facts.metadata, backend.facts.chat_template)
-        backend.facts = replace(backend.facts, name=entry.name, file=str(entry.path))
+        backend.facts = replace(backend.facts, name=entry.name, file=str(entry.path), profile=calibrated)
         return LocalResponder(
             backend,
             family,
@@ -90,6 +96,11 @@ def speed_record(entry: ModelEntry, threads: int | None, gpu_layers: int | None)
 
 def find_checked(name: str) -> ModelEntry:
     """As `find_runnable`, and the file was opened by a child: from here on the C library may have it."""
+    return find_hashed(name)[0]
+
+
+def find_hashed(name: str) -> tuple[ModelEntry, str]:
+    """As `find_checked`, with the SHA-256 of the file (of a split model: of all files, one after another)."""
     entry = find_runnable(name)
     from runtime import machine
 
@@ -103,14 +114,14 @@ def find_checked(name: str) -> ModelEntry:
     from runtime.model_check import check_model
 
     try:
-        check_model(entry.path, cache_folder() / "checks")
+        verdict = check_model(entry.path, cache_folder() / "checks")
     except (FileNotFoundError, PermissionError) as error:
         raise _gone(entry, error) from error
     except (BlockingIOError, MemoryError) as error:
         raise ResourceError(
             f"{entry.path} could not be checked in a process of its own ({error}); close other programs and try again."
         ) from error
-    return entry
+    return entry, verdict.sha256
 
 
 def _gone(entry: ModelEntry, error: OSError) -> ModelError:

@@ -13,6 +13,10 @@ _CAUTION = 1.15
 _SLACK = 0.03  # seconds: what stands between the last token and the reply
 _ANSWER_SHARE = 0.25
 _LEAST_ANSWER = 8
+_LEAST_PROMPT, _LEAST_DRAWS = 32, 8
+"""Tokens of a prefill, and steps between drawn ones, by which a turn tells how fast it was."""
+_SLOWEST = 4.0
+"""A prefill so much slower than expected may have read the file for the first time, which no draw has to do again."""
 _BATCHED = 0.5
 """What a token costs that is decoded beside others, of one that is drawn: less than half on all that was measured."""
 
@@ -44,10 +48,11 @@ class Pace:
     def __init__(self, expected: float = 0.0) -> None:
         self._quick = self._steady = expected
         self._last: float | None = None
+        self._steps, self._seconds = 0, 0.0
 
-    def begin(self, now: float) -> None:
-        """The next token is on its way from this moment (the prompt is decoded)."""
-        self._last = now
+    def begin(self) -> None:
+        """The logits of the next draw are there, so that it takes no time: only the one after it tells of a step."""
+        self._last = None
 
     def drew(self, now: float) -> None:
         """A token was drawn."""
@@ -56,12 +61,59 @@ class Pace:
             known = self._quick > 0.0
             self._quick = taken if not known else self._quick + _QUICK * (taken - self._quick)
             self._steady = taken if not known else self._steady + _STEADY * (taken - self._steady)
+            self._steps += 1
+            self._seconds += taken
         self._last = now
+
+    def slow(self, factor: float) -> None:
+        """A step is expected to take so many times as long; the draws to come tell how long it does."""
+        self._quick *= factor
+        self._steady *= factor
+
+    @property
+    def tps(self) -> float | None:
+        """Tokens a second over all steps; None: too few of them."""
+        return self._steps / self._seconds if self._steps >= _LEAST_DRAWS and self._seconds > 0 else None
 
     @property
     def step(self) -> float:
         """Seconds to reckon with for the next token: the slower of both averages."""
         return max(self._quick, self._steady)
+
+
+class PrefillPace:
+    """How fast a prompt is decoded, batch by batch."""
+
+    def __init__(self) -> None:
+        self._began = self._last = 0.0
+        self._start = self._done = self._total = 0
+        self._batches, self._best = -1, 0.0
+
+    def told(self, now: float, done: int, total: int) -> None:
+        """So many of `total` tokens are decoded; the first time, by what the cache held. Fewer than before: the prompt
+        begins anew."""
+        if self._batches < 0 or done < self._done:
+            self._began, self._start, self._batches, self._best = now, done, 0, 0.0
+        elif done > self._done:
+            self._batches += 1
+            self._best = max(self._best, (done - self._done) / max(now - self._last, 1e-9))
+        self._last, self._done, self._total = now, done, total
+
+    @property
+    def tps(self) -> float | None:
+        """Tokens a second; None: too few of them."""
+        fresh, seconds = self._done - self._start, self._last - self._began
+        return fresh / seconds if fresh >= _LEAST_PROMPT and seconds > 0 else None
+
+    @property
+    def seconds_left(self) -> float:
+        """What is left takes at least so long, at the rate of the fastest batch so far; 0 before there were two, for
+        the first one may have read the model's file."""
+        return (self._total - self._done) / self._best if self._batches >= 2 else 0.0
+
+    def slowness(self, expected: float) -> float:
+        """How many times slower it was than the tokens a second that were expected: from 1 to `_SLOWEST`."""
+        return 1.0 if self.tps is None else min(_SLOWEST, max(1.0, expected / self.tps))
 
 
 @dataclass(frozen=True)
@@ -87,19 +139,25 @@ class Deadline:
         """Seconds that the thought may still take."""
         return self.seconds - now - self.answer_seconds(step, begun)
 
+    def holds(self, draws: int, forced: int, now: float, step: float, begun: float) -> bool:
+        """Whether the thought may stand still for so many draws behind so many forced tokens."""
+        return (draws + 1 + forced * _BATCHED) * step * _CAUTION < self.thinking_left(now, step, begun)
+
     def over(self, now: float, step: float) -> bool:
         """Whether one more token would be late."""
         return now + step * _CAUTION + _SLACK >= self.seconds
 
 
-def require_time(seconds: float, prompt: int, closing: int, speed: Speed) -> None:
-    """Raises `CannotMeetError` where not even the shortest reply can be there in time."""
-    least = speed.least_seconds(prompt, closing)
-    if least <= seconds:
+def require_time(seconds: float, prompt: int, closing: int, speed: Speed, *, held: int = 0, spent: float = 0.0) -> None:
+    """Raises `CannotMeetError` where not even the shortest reply can be there in time: behind `prompt` tokens, of which
+    the cache holds `held`, and after the seconds that were `spent` since the turn was asked."""
+    least = speed.least_seconds(prompt - held, closing)
+    if least <= seconds - spent:
         return
-    room = speed.within(seconds, closing)
-    shorter = f", or shorten the prompt of {prompt} tokens to about {room}" if room >= 16 else ""
+    room = speed.within(seconds - spent, closing) + held
+    shorter = f", or shorten the prompt of {prompt} tokens to about {room}" if 16 <= room < prompt else ""
+    gone = f", and {spent:.2g} s of them are gone" if spent >= 0.1 else ""
     raise CannotMeetError(
-        f"A reply within {seconds:g} s cannot be kept: on this machine the shortest one takes about {least:.2g} s. "
-        f"Give --deadline {math.ceil(least * 1.2)} or more{shorter}."
+        f"A reply within {seconds:g} s cannot be kept: on this machine the shortest one takes about {least:.2g} s"
+        f"{gone}. Give --deadline {math.ceil((spent + least) * 1.2)} or more{shorter}."
     )

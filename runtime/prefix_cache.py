@@ -53,6 +53,12 @@ class PrefixCache:
         """Length of the longest prefix of `ids` that some slot holds."""
         return max(common_prefix(slot.ids, ids) for slot in self._slots)
 
+    def reusable(self, ids: Sequence[int]) -> int:
+        """How many of `ids` `acquire` would find, as far as can be told now. Any thread may ask: what a step changes at
+        that moment is read before or after, never half."""
+        wanted, usable = list(ids), [slot for slot in self._slots if not slot.busy or self._backend.can_fork]
+        return max((self._usable(list(slot.ids), wanted) for slot in usable), default=0)
+
     def acquire(self, ids: list[int]) -> tuple[int, int]:
         """An idle slot that holds as long a prefix of `ids` as the cache offers, at least one id less than all.
 
@@ -62,7 +68,7 @@ class PrefixCache:
         self._clock += 1
         idle = [number for number, slot in enumerate(self._slots) if not slot.busy]
         length, source = max(
-            ((self._usable(number, ids), number) for number in range(len(self._slots))),
+            ((self._usable(self._slots[number].ids, ids), number) for number in range(len(self._slots))),
             key=lambda pair: (pair[0], pair[1] in idle),
         )
         others = sorted(
@@ -82,9 +88,13 @@ class PrefixCache:
         else:
             best_idle = max(
                 idle,
-                key=lambda number: (self._usable(number, ids), not self._slots[number].ids, -self._slots[number].used),
+                key=lambda number: (
+                    self._usable(self._slots[number].ids, ids),
+                    not self._slots[number].ids,
+                    -self._slots[number].used,
+                ),
             )
-            target, length = best_idle, self._usable(best_idle, ids)
+            target, length = best_idle, self._usable(self._slots[best_idle].ids, ids)
             self.cut(target, length)
         slot = self._slots[target]
         slot.busy, slot.used = True, self._clock
@@ -131,8 +141,8 @@ class PrefixCache:
         self.cut(next(number for number, slot in enumerate(self._slots) if slot is oldest), 0)
         return True
 
-    def _usable(self, number: int, ids: Sequence[int]) -> int:
-        """A backend that cannot rewind can only go on where a slot ends."""
-        held = self._slots[number].ids
+    def _usable(self, held: list[int], ids: Sequence[int]) -> int:
+        """How much of a slot that holds `held` begins `ids`. A backend that cannot rewind can only go on where it
+        ends."""
         length = min(common_prefix(held, ids), len(ids) - 1)
         return length if self._backend.can_rewind or length == len(held) else 0

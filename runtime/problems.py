@@ -14,6 +14,7 @@ from models.errors import UsageError
 from runtime.matching import CHECKS
 
 _MOST_BYTES = 256 << 20
+_OPTIONS = ("schema", "limits", "tests", "test_limits")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Problem:
     thinking: str = ""
     closed: bool = False
     fields: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def verifier_options(self) -> dict[str, Any]:
+        """What the line tells verifiers (see `runtime.verifiers.verifier.Case`)."""
+        return {name: self.fields[name] for name in _OPTIONS if name in self.fields}
 
 
 def parse_problem(line: str, number: int) -> Problem:

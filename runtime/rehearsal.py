@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from runtime.events import Event, Progress
@@ -16,18 +17,34 @@ _DRAWS = 6
 
 class Rehearsal:
     """Implements `Steer`: times a prefill and a few draws of one sequence. `speed` is None until it is over, and stays
-    None where it failed."""
+    None where it failed, was `cancelled`, or came to `due`, a moment of the clock."""
 
-    cancelled = False
-    overdue = False
     paused = False
+    patience = math.inf
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        cancelled: Callable[[], bool] = lambda: False,
+        due: float = math.inf,
+    ) -> None:
         self.speed: Speed | None = None
         self.over = False
+        self._cancelled, self._due = cancelled, due
         self._clock = clock
         self._began = self._decoded = clock()
         self._fresh = self._drawn = 0
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether who asked gave up."""
+        return self._cancelled()
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the deadline of who asked has passed."""
+        return self._clock() >= self._due
 
     def progress(self, done: int, total: int, cached: int) -> None:
         """The prompt is under way, or decoded."""
@@ -53,7 +70,7 @@ class Rehearsal:
         """Over: the speed, if all went well."""
         self.over = True
         prefill, decode = self._decoded - self._began, self._clock() - self._decoded
-        if finish == "length" and self._drawn and min(prefill, decode) > 0:
+        if finish == "length" and self._drawn and not self.overdue and min(prefill, decode) > 0:
             self.speed = Speed(self._fresh / prefill, self._drawn / decode)
 
     @property

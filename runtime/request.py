@@ -27,7 +27,8 @@ class Budget:
 
     `tokens` None: `effort` decides, or only the context limits; 0: no thinking at all. `seconds`: the whole reply is
     there by then, counted from the moment an open model is asked. `answer_reserve` tokens of the context are kept for
-    the answer; None: a quarter of the context, at most 512.
+    the answer, and bound it. Without it `expected_answer` tokens are kept, which bound nothing; None: what the model's
+    profile says, else a quarter of the context, at most 512.
     """
 
     tokens: int | None = None
@@ -35,6 +36,7 @@ class Budget:
     effort: str | None = None
     answer_reserve: int | None = None
     minimum: int = 0
+    expected_answer: int | None = None
 
     def __post_init__(self) -> None:
         if self.tokens is not None and self.tokens < 0:
@@ -81,12 +83,12 @@ class Probing:
 class Endings:
     """How a thought may be ended besides by its limits. A logit difference is in nats.
 
-    `message`: a forced close says the family's closing message first. `sentence`: near the budget's end a sentence's
-    end is looked for, else the thought goes on to the last token. `margin`: close at
-    a boundary, from `least` thinking tokens on, where the closer was twice running so little below the most likely
+    `message`: a forced close says the family's closing message first, or `closing` in its place. `sentence`: near the
+    budget's end a sentence's end is looked for, else the thought goes on to the last token. `margin`: close at a
+    boundary, from `least` thinking tokens on, where the closer was twice running so little below the most likely
     token; None: never. `ramp`: pull towards the closer over the last 30 % of the budget. `hesitation`: taken off words
-    that doubt what was said. `loops`: break a thought that goes in circles, then close it. `probing`:
-    end it where a trial answer is sure.
+    that doubt what was said. `loops`: break a thought that goes in circles, then close it. `probing`: end it where a
+    trial answer is sure.
     """
 
     message: bool = True
@@ -97,6 +99,7 @@ class Endings:
     loops: bool = True
     least: int = 256
     probing: Probing | None = None
+    closing: str | None = None
 
     def __post_init__(self) -> None:
         if self.margin is not None and self.margin < 0.0:

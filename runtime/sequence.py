@@ -34,6 +34,14 @@ class Fork:
     steer: Steer
 
 
+@dataclass(frozen=True)
+class SavedState:
+    """The cache of a sequence's first `length` ids, as `Backend.save` gave it."""
+
+    length: int
+    state: bytes
+
+
 STAY = Move()
 
 
@@ -90,6 +98,10 @@ class Sequence:
     finish: Finish | None = None
     spare: bool = False
     """Whether it may take a place that is kept free for forks."""
+    hurried: bool = False
+    """Whether it has a deadline: while it draws, prompts of others take little of each step."""
+    saved: SavedState | None = None
+    """What the cache held of it in another process; it is put back before the first decode, and tried once."""
 
     def __post_init__(self) -> None:
         self.history = list(self.prompt)

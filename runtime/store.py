@@ -11,45 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from models.errors import UsageError, WriteError
 from models.locations import state_folder
 from models.write_fault import write_error
 from runtime.reply import Reply
+from runtime.store_schema import SCHEMA, bring_up_to_date
 
 _FILE = "kangae.sqlite3"
 _BUSY_SECONDS = 5.0
-
-_MIGRATIONS: Final[tuple[str, ...]] = (
-    """
-    CREATE TABLE conversation (
-        id TEXT PRIMARY KEY, title TEXT NOT NULL, system TEXT NOT NULL DEFAULT '', model TEXT NOT NULL DEFAULT '',
-        created REAL NOT NULL, updated REAL NOT NULL
-    );
-    CREATE TABLE reply (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        conversation TEXT NOT NULL REFERENCES conversation(id) ON DELETE CASCADE,
-        parent INTEGER REFERENCES reply(number) ON DELETE SET NULL,
-        created REAL NOT NULL, question TEXT NOT NULL, answer TEXT NOT NULL, record TEXT NOT NULL
-    );
-    CREATE INDEX reply_conversation ON reply(conversation, number);
-    CREATE TABLE thought (
-        reply INTEGER PRIMARY KEY REFERENCES reply(number) ON DELETE CASCADE, created REAL NOT NULL, text TEXT NOT NULL
-    );
-    CREATE TABLE flag (
-        number INTEGER PRIMARY KEY AUTOINCREMENT, reply INTEGER NOT NULL REFERENCES reply(number) ON DELETE CASCADE,
-        created REAL NOT NULL, reason TEXT NOT NULL
-    );
-    CREATE TABLE decision (
-        number INTEGER PRIMARY KEY AUTOINCREMENT, flag INTEGER NOT NULL REFERENCES flag(number) ON DELETE CASCADE,
-        created REAL NOT NULL, person TEXT NOT NULL, verdict TEXT NOT NULL, note TEXT NOT NULL DEFAULT ''
-    );
-    CREATE INDEX flag_reply ON flag(reply);
-    CREATE INDEX decision_flag ON decision(flag);
-    """,
-)
-"""Step n leads from schema n to n + 1; a step that was shipped is never changed."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +100,7 @@ class Store:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
-            _migrate(connection, path)
+            bring_up_to_date(connection, path)
             return cls(connection, path)
         except (sqlite3.Error, OSError) as error:
             if connection is not None:
@@ -148,7 +119,7 @@ class Store:
                     connection = sqlite3.connect(
                         f"{path.absolute().as_uri()}?{options}", uri=True, timeout=_BUSY_SECONDS
                     )
-                    if connection.execute("PRAGMA user_version").fetchone()[0] == len(_MIGRATIONS):
+                    if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA:
                         connection.execute("SELECT count(*) FROM reply").fetchone()
                         return cls(connection, path, writable=False)
                     connection.close()
@@ -229,6 +200,39 @@ class Store:
             change.executemany("INSERT INTO flag (reply, created, reason) VALUES (?, ?, ?)", rows)
             change.execute("UPDATE conversation SET updated = ? WHERE id = ?", (now, conversation))
         return number
+
+    def change_reply(self, number: int, reply: Reply) -> None:
+        """The turn of a kept reply went on: this one stands in its place, with its thought; its flags come to those
+        that are there."""
+        now = time.time()
+        record = reply.as_json()
+        thinking = record.pop("thinking")
+        with self._change() as change:
+            change.execute(
+                "UPDATE reply SET question = ?, answer = ?, record = ? WHERE number = ?",
+                (_clean(reply.question), _clean(reply.answer), json.dumps(record), number),
+            )
+            change.execute("DELETE FROM thought WHERE reply = ?", (number,))
+            if thinking:
+                change.execute("INSERT INTO thought VALUES (?, ?, ?)", (number, now, _clean(thinking)))
+            rows = [(number, now, _clean(reason)) for reason in reply.flags]
+            change.executemany("INSERT INTO flag (reply, created, reason) VALUES (?, ?, ?)", rows)
+            change.execute(
+                "UPDATE conversation SET updated = ? WHERE id = (SELECT conversation FROM reply WHERE number = ?)",
+                (now, number),
+            )
+
+    def reply_of_turn(self, turn: str) -> StoredReply | None:
+        """The newest reply of the turn with this id; None: none was kept."""
+        found = self._query(
+            "SELECT conversation, number FROM reply WHERE record LIKE ? ESCAPE '\\' ORDER BY number DESC",
+            (f'%"id": "{_escaped(turn)}"%',),
+        )
+        for conversation, number in found:
+            for reply in self.replies(conversation):
+                if reply.number == number and reply.record.get("id") == turn:
+                    return reply
+        return None
 
     def replies(self, conversation: str) -> list[StoredReply]:
         """Replies of a conversation, the first first."""
@@ -317,30 +321,6 @@ _CONVERSATIONS = (
     "SELECT c.id, c.title, c.system, c.model, c.created, c.updated, "
     "(SELECT count(*) FROM reply WHERE conversation = c.id) FROM conversation c"
 )
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the schema up to date, step by step, each whole or not at all."""
-    while True:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-            if version > len(_MIGRATIONS):
-                raise WriteError(
-                    f"{path} was written by a newer Kangae (schema {version}); update Kangae, or move the file away."
-                )
-            if version == len(_MIGRATIONS):
-                connection.execute("COMMIT")
-                return
-            for statement in _MIGRATIONS[version].split(";"):
-                if statement.strip():
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {version + 1}")
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
 
 
 def _cannot_write(path: Path, error: Exception) -> WriteError:

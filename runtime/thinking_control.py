@@ -7,6 +7,7 @@ it needs in `View`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -53,14 +54,18 @@ def default_reserve(context: int) -> int:
     return max(1, min(context // 4, _RESERVE_MOST))
 
 
-def plan_limits(budget: Budget, *, prompt: int, context: int, closing: int) -> Limits:
+def plan_limits(budget: Budget, *, prompt: int, context: int, closing: int, answer: int | None = None) -> Limits:
     """The limits of a turn with `prompt` tokens in a context of `context`, where a forced close takes `closing`.
+
+    `answer`: tokens that answers were found to need at most. A deadline keeps no time for more, nor for more than the
+    budget expects; in the context all of the reserve is kept.
 
     A budget that does not fit beside the answer's reserve is lowered to what fits; a longest answer that does not fit
     is a bound, but only as much as the default is kept free for it. Raises `CannotMeetError` if the prompt leaves no
     room for an answer (and, with thinking, for a few tokens of thought).
     """
-    reserve = budget.answer_reserve if budget.answer_reserve is not None else default_reserve(context)
+    usual = default_reserve(context) if budget.expected_answer is None else budget.expected_answer
+    reserve = budget.answer_reserve if budget.answer_reserve is not None else usual
     left = context - prompt
     beside = closing + (0 if budget.off else _LEAST_THOUGHT)
     if reserve + beside > left:
@@ -77,13 +82,15 @@ def plan_limits(budget: Budget, *, prompt: int, context: int, closing: int) -> L
             f"needed: {parts}. Shorten the prompt, ask for a shorter answer (--max-answer), or use a larger context."
         )
     room = left - reserve - closing
+    known = answer if budget.expected_answer is None else budget.expected_answer
+    timed = reserve if known is None else min(reserve, known)
     thinking = room if budget.tokens is None else min(budget.tokens, room)
     return Limits(
         thinking=0 if budget.off else thinking,
         reserve=reserve,
         answer=budget.answer_reserve,
         minimum=max(0, min(budget.minimum, thinking)),
-        deadline=None if budget.seconds is None else Deadline(budget.seconds, reserve, closing),
+        deadline=None if budget.seconds is None else Deadline(budget.seconds, timed, closing),
         room=room,
     )
 
@@ -223,14 +230,32 @@ class ThinkingControl:
         answering = view.phase is not Phase.THINKING and not view.opening
         if answering and self.limits.answer is not None and view.answer_tokens >= self.limits.answer:
             return Decision(finish="length")
-        deadline = self.limits.deadline
-        if answering and deadline is not None and deadline.over(view.now, view.step):
+        if answering and self.late(view):
             return Decision(finish="length")
         return CONTINUE
 
     def must_close(self, view: View) -> bool:
         """Whether a thought may not even stand still any longer."""
         return view.phase is Phase.THINKING and deadline_near(view, self.limits) is not None
+
+    def patience(self, view: View) -> float:
+        """Seconds that a turn may go on to stand still: a thought until it must close, all else until the deadline."""
+        deadline = self.limits.deadline
+        if deadline is None:
+            return math.inf
+        if view.phase is Phase.THINKING:
+            return deadline.thinking_left(view.now, view.step, view.begun) - view.step
+        return deadline.seconds - view.now
+
+    def holds(self, view: View, draws: int, forced: int) -> bool:
+        """Whether there is time to let the thought stand still for so many draws behind so many forced tokens."""
+        deadline = self.limits.deadline
+        return deadline is None or deadline.holds(draws, forced, view.now, view.step, view.begun)
+
+    def late(self, view: View) -> bool:
+        """Whether the deadline leaves no time for a token more."""
+        deadline = self.limits.deadline
+        return deadline is not None and deadline.over(view.now, view.step)
 
     def end_of_sequence(self, view: View) -> Decision:
         """The model ended its turn: inside a thought that closes the thought, and the answer is still owed."""
@@ -247,12 +272,11 @@ class ThinkingControl:
             return view.thinking_tokens >= self.limits.minimum
         return view.has_answer or view.answer_tokens >= _LEAST_ANSWER
 
-    def ended(self, view: View, finish: Finish) -> None:
-        """The turn is over, by whatever: why the thought ended, if nothing told so before."""
-        deadline = self.limits.deadline
+    def ended(self, view: View, finish: Finish, *, late: bool) -> None:
+        """The turn is over, by whatever, or `late`: why the thought ended, if nothing told so before."""
         if finish == "cancelled":
             self.close = self.close or "user"
-        elif finish == "length" and deadline is not None and deadline.over(view.now, view.step):
+        elif finish == "length" and late:
             self.close = self.close or "deadline"
         elif finish == "length" and view.phase is Phase.THINKING:  # the context was full
             self.close = self.close or "budget"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from runtime.events import AnswerDelta, Closed, Done, Event, ThinkingDelta, joined
@@ -45,6 +45,10 @@ class Transcript:
     def began(self, kind: str) -> float | None:
         """When the first text of a kind ("thinking", "answer") was there, by the clock; None: never."""
         return self._first.get(kind)
+
+    def began_at(self, moments: Mapping[str, float | None]) -> None:
+        """When each kind really began, where it was said again from a log; None: not yet."""
+        self._first = {kind: moment for kind, moment in moments.items() if moment is not None}
 
     def add(self, event: Event) -> None:
         """One event more."""

@@ -3,31 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from runtime.pace import Pace
+from runtime.pace import Pace, PrefillPace, Speed
 from runtime.reply import Timings
 
 
+@dataclass(frozen=True)
+class TurnTimes:
+    """Where a turn's clock stood when it was kept, in seconds since it was asked; None: that has not happened yet.
+
+    `used`: now; `admitted`: the prefill began; `begun`: the first token was on its way; `thinking`, `answer`: their
+    first text was there. `step`: seconds a token takes; `drawn`: tokens of the reply.
+    """
+
+    used: float
+    admitted: float | None = None
+    begun: float | None = None
+    thinking: float | None = None
+    answer: float | None = None
+    step: float = 0.0
+    drawn: int = 0
+
+
 class TurnClock:
-    """`clock` tells seconds; `asked` is the moment from which they count (None: now); `step`: seconds a token is
-    expected to take; `load`, `prepare`: what came before, for the timings."""
+    """`clock` tells seconds; `asked` is the moment from which they count (None: now); `speed`: what is
+    known of the machine; `load`, `prepare`: what came before, for the timings. `earlier`: the turn is gone on with at
+    `asked`, and the time until then does not count."""
 
     def __init__(
         self,
         clock: Callable[[], float],
         *,
         asked: float | None = None,
-        step: float = 0.0,
+        speed: Speed | None = None,
         load: float = 0.0,
         prepare: float = 0.0,
+        earlier: TurnTimes | None = None,
     ) -> None:
+        earlier = earlier or TurnTimes(0.0)
         self._clock = clock
-        self._started = clock() if asked is None else asked
-        self._pace = Pace(step)
+        self._started = (clock() if asked is None else asked) - earlier.used
+        self._speed = speed
+        self._pace = Pace(earlier.step or (0.0 if speed is None else speed.step))
+        self._prefill = PrefillPace()
         self._load, self._prepare = load, prepare
-        self._admitted: float | None = None
-        self._prefilled: float | None = None
-        self._drawn = 0
+        self._admitted = self.moment(earlier.admitted)
+        self._prefilled = self.moment(earlier.begun)
+        self._drawn = earlier.drawn
 
     @property
     def now(self) -> float:
@@ -49,18 +72,32 @@ class TurnClock:
         """Whether the prompt is decoded."""
         return self._prefilled is not None
 
-    def progressed(self, *, done: bool) -> None:
-        """The prompt is under way, or `done`."""
+    @property
+    def prefill_left(self) -> float:
+        """Seconds that the prompt takes at least from now on."""
+        return 0.0 if self.prefilled else self._prefill.seconds_left
+
+    @property
+    def rates(self) -> tuple[float | None, float | None]:
+        """Tokens a second of the prefill and of the draws; None: too few to tell by."""
+        return self._prefill.tps, self._pace.tps
+
+    def progressed(self, done: int, total: int) -> None:
+        """So many of the prompt's tokens are decoded, or found in the cache. A slow prefill tells of slow draws."""
         moment = self._clock()
         if self._admitted is None:
             self._admitted = moment
-        if done:
-            self._prefilled = moment
-            self._pace.begin(moment)
+        if not self.prefilled:
+            self._prefill.told(moment, done, total)
+        if done >= total:
+            if not self.prefilled and self._speed is not None:
+                self._pace.slow(self._prefill.slowness(self._speed.prefill_tps))
+            self._prefilled = moment if self._prefilled is None else self._prefilled
+            self._pace.begin()
 
     def stood_still(self) -> None:
         """The time since the last token was no token's: a pause, a trial."""
-        self._pace.begin(self._clock())
+        self._pace.begin()
 
     def drew(self, *, counts: bool) -> None:
         """A token was drawn; `counts`: it is part of the reply, and not its end."""
@@ -70,6 +107,26 @@ class TurnClock:
     def since(self, moment: float | None) -> float:
         """A moment of the clock as seconds since the turn was asked; 0 for none."""
         return 0.0 if moment is None else moment - self._started
+
+    def moment(self, since: float | None) -> float | None:
+        """So many seconds since the turn was asked as a moment of the clock."""
+        return None if since is None else self._started + since
+
+    def times(self, *, thinking: float | None, answer: float | None) -> TurnTimes:
+        """Where it stands. `thinking`, `answer`: the moments when the first text came."""
+
+        def since(moment: float | None) -> float | None:
+            return None if moment is None else moment - self._started
+
+        return TurnTimes(
+            used=self.now,
+            admitted=since(self._admitted),
+            begun=since(self._prefilled),
+            thinking=since(thinking),
+            answer=since(answer),
+            step=self._pace.step,
+            drawn=self._drawn,
+        )
 
     def timings(self, *, fresh: int, thinking: float | None, answer: float | None) -> Timings:
         """All of it. `fresh`: prompt tokens that were decoded; `thinking`, `answer`: when the first text came."""

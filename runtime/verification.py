@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,15 +21,22 @@ def verified(
     *,
     options: Mapping[str, Any] | None = None,
     previous: Sequence[str] = (),
+    seconds: float | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Reply:
     """The reply, judged by all verifiers that apply; the same reply where none does.
 
     A verifier that cannot judge, for a wrong option or a missing package, fails the reply: nobody should take it for
-    checked. `previous`: the answers of other rungs or votes.
+    checked. `previous`: the answers of other rungs or votes. `seconds`: what a deadline leaves for all; one that
+    can take long is told what is left of it (the option `seconds_left`), and fails the reply where that is too little.
     """
     found: list[Verdict] = []
-    case = Case(reply.question, reply.answer, reply.thinking, options or {}, tuple(previous))
+    start = clock()
     for verifier in verifiers:
+        known = dict(options or {})
+        if seconds is not None:
+            known["seconds_left"] = seconds - (clock() - start)
+        case = Case(reply.question, reply.answer, reply.thinking, known, tuple(previous))
         try:
             found += verdicts((verifier,), case)
         except KangaeError as error:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from models.errors import UsageError
-from runtime.backends.backend import ModelFacts
 from runtime.events import AnswerDelta, Closed, Done, Event, Failed, Voted
+from runtime.outer_responder import OuterResponder
+from runtime.polled import Polled
 from runtime.reply import Reply, Usage, Vote
 from runtime.request import Request, Sampling, Voting
 from runtime.responder import Cancel, Control, Responder
@@ -31,7 +32,13 @@ class _Poll:
     branches: range
     replies: dict[int, Reply] = field(default_factory=dict)
     order: list[int] = field(default_factory=list)
+    failures: list[Failed] = field(default_factory=list)
     stopped: bool = False
+
+    @property
+    def outstanding(self) -> int:
+        """How many thoughts may still come."""
+        return len(self.branches) - len(self.replies) - len(self.failures)
 
     def ballots(self) -> list[Ballot]:
         """The votes cast so far, in the order in which they came."""
@@ -43,7 +50,7 @@ def _ballot(branch: int, reply: Reply, place: int, voting: Voting) -> Ballot:
     return Ballot(branch, reply.answer, weight, reply.close, reply.usage.thinking_tokens, place, reply.finish)
 
 
-class VotingResponder:
+class VotingResponder(OuterResponder):
     """Implements `Responder` over another one: requests without a vote go through as they are."""
 
     def __init__(
@@ -53,11 +60,7 @@ class VotingResponder:
         *,
         same: Same = same_text,
     ) -> None:
-        self.facts: ModelFacts = inner.facts
-        self.backend_name = inner.backend_name
-        self.context = inner.context
-        self.family = getattr(inner, "family", None)
-        self.inner = inner
+        super().__init__(inner)
         self._default_sampling = default_sampling
         self._same = same
 
@@ -66,10 +69,7 @@ class VotingResponder:
         if request.voting is None or request.voting.count == 1:
             yield from self.inner.respond(request, control)
             return
-        for event in self.respond_many((request,), control):
-            if isinstance(event, Failed):
-                raise event.error
-            yield event
+        yield from super().respond(request, control)
 
     def respond_many(self, requests: Sequence[Request], control: Control | None = None) -> Iterator[Event]:
         """Events of many turns at once; `branch` is the request's index."""
@@ -82,28 +82,23 @@ class VotingResponder:
         outer_control = control or Control()
         forward = forwarder(outer_control, inner, {index: poll.branches for index, poll in enumerate(polls)})
         outer_control.on_change(forward)
-        failed: set[int] = set()
         try:
             for event in self.inner.respond_many([one for poll in polls for one in _drawn(poll)], inner):
                 outer = owners[event.branch]
                 poll = polls[outer]
                 if isinstance(event, Done):
-                    yield from self._came(poll, event, outer, inner)
+                    yield from self._came(poll, event.branch, event.reply, outer)
+                    yield from self._counted(poll, outer, inner)
                 elif isinstance(event, Failed):
-                    if outer not in failed:  # what one thought cannot have, the others cannot have either
-                        failed.add(outer)
-                        yield replace(event, branch=outer)
+                    poll.failures.append(event)
+                    yield from self._counted(poll, outer, inner)
                 elif len(poll.branches) == 1 or _shows_first_thought(event, poll):
                     yield replace(event, branch=outer)
             for outer, poll in enumerate(polls):  # what was cancelled before all its thoughts had begun
-                if poll.replies and len(poll.replies) < len(poll.branches):
-                    yield Done(self._result(poll), outer)
+                if poll.outstanding and (poll.replies or poll.failures):
+                    yield self._over(poll, outer)
         finally:
             outer_control.forget(forward)
-
-    def close(self) -> None:
-        """Free the model."""
-        self.inner.close()
 
     def _polls(self, requests: Sequence[Request]) -> list[_Poll]:
         polls: list[_Poll] = []
@@ -128,22 +123,28 @@ class VotingResponder:
             sampling = replace(sampling, temperature=TEMPERATURE)
         return replace(request, voting=None, sampling=sampling, confidence=voting.weighted)
 
-    def _came(self, poll: _Poll, event: Done, outer: int, inner: Control) -> Iterator[Event]:
-        """One thought is over: count its vote; the last one, or the one that decides, ends the poll."""
-        poll.replies[event.branch] = event.reply
-        if event.reply.finish in ("stop", "length"):
-            poll.order.append(event.branch)
-        total = len(poll.branches)
-        if total > 1 and event.reply.finish in ("stop", "length") and not poll.stopped:
-            yield Voted(event.reply.answer, len(poll.order), total, outer)
-        outstanding = total - len(poll.replies)
+    def _came(self, poll: _Poll, branch: int, reply: Reply, outer: int) -> Iterator[Event]:
+        """One thought is over: its vote."""
+        poll.replies[branch] = reply
+        if reply.finish in ("stop", "length"):
+            poll.order.append(branch)
+            if len(poll.branches) > 1 and not poll.stopped:
+                yield Voted(reply.answer, len(poll.order), len(poll.branches), outer)
+
+    def _counted(self, poll: _Poll, outer: int, inner: Control) -> Iterator[Event]:
+        """The vote that decides stops the others; the last one ends the poll."""
+        outstanding = poll.outstanding
         if outstanding and not poll.stopped and decided(poll.ballots(), outstanding, poll.voting.first, self._same):
             poll.stopped = True
             for branch in poll.branches:
                 if branch not in poll.replies:
                     inner.cancel(branch)
         if outstanding == 0:
-            yield Done(self._result(poll), outer)
+            yield self._over(poll, outer)
+
+    def _over(self, poll: _Poll, outer: int) -> Done | Failed:
+        """What a poll ends with: an error only where no thought was begun, for a deadline may leave some out."""
+        return Done(self._result(poll), outer) if poll.replies else replace(poll.failures[0], branch=outer)
 
     def _result(self, poll: _Poll) -> Reply:
         """The winner's reply with all votes; every thought's tokens are billed."""
@@ -153,9 +154,7 @@ class VotingResponder:
         ballots = poll.ballots()
         if not ballots:  # all were cancelled, or failed
             return _billed(max(replies, key=lambda one: len(one.answer)), replies)
-        broken_off = not poll.stopped and (
-            len(replies) < len(poll.branches) or any(one.finish == "cancelled" for one in replies)
-        )
+        broken_off = not poll.stopped and (poll.outstanding > 0 or any(one.finish == "cancelled" for one in replies))
         outcome = tally(ballots, self._same)
         chosen = outcome.candidates[0].branches[0]
         voted = {branch for candidate in outcome.candidates for branch in candidate.branches}
@@ -171,6 +170,9 @@ class VotingResponder:
             if branch in poll.replies
         )
         reply = replace(_billed(poll.replies[chosen], replies), votes=votes)
+        if poll.failures:
+            left_out = f"votes: {len(poll.failures)} of {len(poll.branches)} thoughts were left out: "
+            reply = replace(reply, flags=(*reply.flags, left_out + poll.failures[0].error.detail))
         return replace(reply, finish="cancelled") if broken_off else reply
 
 
@@ -186,7 +188,7 @@ def _drawn(poll: _Poll) -> list[Request]:
     sampling = poll.request.sampling
     assert sampling is not None
     return [
-        replace(poll.request, sampling=replace(sampling, seed=sampling.seed + number))
+        Polled.of(poll.request, poll=poll.branches.start, sampling=replace(sampling, seed=sampling.seed + number))
         for number in range(len(poll.branches))
     ]
 

@@ -9,12 +9,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from runtime.profile import Profile
 from runtime.request import Sampling
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What an open model says of itself. `context_length` is what it was trained for, in tokens."""
+    """What an open model says of itself. `context_length` is what it was trained for, in tokens; `profile` what was
+    measured to suit it, where it was calibrated."""
 
     name: str
     file: str
@@ -25,6 +27,7 @@ class ModelFacts:
     bytes: int
     chat_template: str | None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    profile: Profile | None = None
 
 
 class Vocabulary(Protocol):

@@ -35,6 +35,7 @@ from runtime.settings import Settings, load_settings, parse_count
 if TYPE_CHECKING:
     from runtime.reply import Reply
     from runtime.request import Budget, Request, Sampling
+    from runtime.responder import Responder
     from runtime.verifiers.verifier import Verifier
 
 LADDER_VOTES = 5
@@ -178,42 +179,64 @@ def _answer_one(
     question: str,
     verifiers: Sequence[Verifier],
 ) -> int:
-    from runtime.commands.interrupt import CancelOnInterrupt
-    from runtime.commands.stream import ReplyStream
-    from runtime.events import Done
-    from runtime.responder import Control
+    from runtime.resumable import Resumable
 
     ladder = verifiers if climbs(arguments) else None
     places = max(arguments.votes, LADDER_VOTES if climbs(arguments) else 1)
     responder = open_responder(arguments, settings, sequences=places, votes=arguments.votes, ladder=ladder)
-    reply: Reply | None = None
-    stream = None if arguments.json else ReplyStream()
-    control = Control()
     try:
         sampling = make_sampling(arguments, settings, responder, thinking=not budget.off)
         request = make_request(question, system, budget, sampling, uuid.uuid4().hex, votes=arguments.votes)
-        with CancelOnInterrupt(control):
-            try:
-                for event in responder.respond(request, control):
-                    if isinstance(event, Done):
-                        reply = event.reply
-                        if stream is not None and (reply.votes or ladder is not None):
-                            stream.answer(reply.answer)
-                    elif stream is not None:
-                        stream.show(event)
-                        if stream.hung_up:
-                            control.cancel()
-            finally:
-                if stream is not None:
-                    stream.end()
-            reply = reply if ladder is not None else _judged(reply, verifiers)
-            return _finish(arguments, settings, system, reply, hung_up=stream is not None and stream.hung_up)
+        if places == 1 and settings.store and not arguments.no_store:
+            request = Resumable.of(request)
+        return answer(arguments, settings, responder, request, verifiers, climbing=ladder is not None)
     finally:
         responder.close()
 
 
-def _judged(reply: Reply | None, verifiers: Sequence[Verifier]) -> Reply | None:
-    """The reply with its checks, if it has an answer."""
+def answer(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    responder: Responder,
+    request: Request,
+    verifiers: Sequence[Verifier],
+    *,
+    climbing: bool = False,
+    resumed: bool = False,
+) -> int:
+    """Ask, print, keep; returns the exit code. `climbing`: the responder judges by itself; `resumed`: the turn goes on,
+    so of its thought only the rest is printed."""
+    from runtime.commands.interrupt import CancelOnInterrupt
+    from runtime.commands.stream import ReplyStream
+    from runtime.events import Done, Progress, ThinkingDelta
+    from runtime.responder import Control
+
+    reply: Reply | None = None
+    stream = None if arguments.json else ReplyStream()
+    control, again = Control(), resumed
+    with CancelOnInterrupt(control):
+        try:
+            for event in responder.respond(request, control):
+                again = again and not isinstance(event, Progress)
+                if isinstance(event, Done):
+                    reply = event.reply
+                    if stream is not None and (reply.votes or climbing):
+                        stream.answer(reply.answer)
+                elif stream is not None and not (again and isinstance(event, ThinkingDelta)):
+                    stream.show(event)
+                    if stream.hung_up:
+                        control.cancel()
+        finally:
+            if stream is not None:
+                stream.end()
+        reply = reply if climbing else _judged(reply, verifiers, request.budget.seconds)
+        system = next((one.content for one in request.messages if one.role == "system"), "")
+        hung_up = stream is not None and stream.hung_up
+        return _finish(arguments, settings, system, reply, hung_up=hung_up, resumed=resumed)
+
+
+def _judged(reply: Reply | None, verifiers: Sequence[Verifier], deadline: float | None) -> Reply | None:
+    """The reply with its checks, within the `deadline`, if it has an answer."""
     if reply is None or not verifiers or reply.finish not in ("stop", "length"):
         return reply
     from runtime.verification import verified
@@ -221,16 +244,19 @@ def _judged(reply: Reply | None, verifiers: Sequence[Verifier]) -> Reply | None:
     previous = [vote.answer for vote in reply.votes if vote.weight > 0]
     if reply.answer in previous:
         previous.remove(reply.answer)
-    return verified(reply, verifiers, previous=previous)
+    seconds = None if deadline is None else deadline - reply.timings.total_s
+    return verified(reply, verifiers, previous=previous, seconds=seconds)
 
 
 def _finish(
-    arguments: argparse.Namespace, settings: Settings, system: str, reply: Reply | None, *, hung_up: bool
+    arguments: argparse.Namespace, settings: Settings, system: str, reply: Reply | None, *, hung_up: bool, resumed: bool
 ) -> int:
-    """Print and keep a whole reply; the answer is printed before the store is touched. `hung_up`: nobody reads it."""
+    """Print and keep a whole reply; the answer is printed before the store is touched. `hung_up`: nobody reads it;
+    `resumed`: a part of it was kept before."""
     from models.plain_text import json_line
     from runtime.commands.keep import Keeper
     from runtime.commands.output import write_out
+    from runtime.turn_reply import LATE
 
     if reply is None:
         raise InternalError("The model ended without a reply.")
@@ -242,8 +268,8 @@ def _finish(
     try:
         hung_up |= not write_out(json_line(reply.as_json()) + "\n" if arguments.json else "")
     finally:
-        code = keeper.keep([reply])
-    if reply.close == "deadline" and not reply.answer:
+        code = keeper.keep([reply], resumed=resumed)
+    if not reply.answer and any(flag.startswith(LATE) for flag in reply.flags):
         print("The deadline came before there was an answer; give more seconds.", file=sys.stderr)
         return CannotMeetError.exit_code
     if reply.finish != "cancelled" and not hung_up:
@@ -252,8 +278,18 @@ def _finish(
             print(f"The verifier {arguments.verify} has nothing to say of this answer.", file=sys.stderr)
         return code or doubts
     if not arguments.json:
-        tell_stopped()
+        tell_stopped(_name_of_kept(reply, keeper.session))
     return InterruptedByUser.exit_code
+
+
+def _name_of_kept(reply: Reply, session: str | None) -> str | None:
+    """By what the turn can be gone on with; None: it is not kept."""
+    from runtime.kept_turns import KeptTurns
+
+    try:
+        return (session or reply.id) if KeptTurns().has(reply.id) else None
+    except KangaeError:
+        return None
 
 
 def _tell_doubts(reply: Reply, *, json: bool) -> int:
@@ -264,7 +300,8 @@ def _tell_doubts(reply: Reply, *, json: bool) -> int:
     return FLAGGED if doubts else 0
 
 
-def tell_stopped() -> None:
-    """Say on stderr why there is no more."""
+def tell_stopped(name: str | None = None) -> None:
+    """Say on stderr why there is no more, and by which name the turn can be gone on with."""
+    more = "" if name is None else f" `kangae sessions resume {name}` goes on with it."
     with contextlib.suppress(OSError, ValueError):
-        print("Interrupted; what was produced is kept.", file=sys.stderr, flush=True)
+        print(f"Interrupted; what was produced is kept.{more}", file=sys.stderr, flush=True)

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from runtime.settings import Settings
     from runtime.verifiers.verifier import Verifier
 
-_OPTIONS = ("schema", "limits", "tests", "test_limits")
-"""Fields of a problem that a verifier may need."""
-
 
 def answer_file(
     arguments: argparse.Namespace, settings: Settings, budget: Budget, system: str, verifiers: Sequence[Verifier]
@@ -133,7 +130,7 @@ def _answer(
                 requests = [
                     replace(
                         make_request(problem.question, system, budget, sampling, problem.id, votes=votes),
-                        verifier_options=_options(problem),
+                        verifier_options=problem.verifier_options,
                     )
                     for _, problem in good
                 ]
@@ -141,7 +138,9 @@ def _answer(
                     if isinstance(event, Done | Failed):
                         index, problem = good[event.branch]
                         results[index] = (
-                            _judged(event.reply, problem, verifiers) if isinstance(event, Done) else event.error
+                            _judged(event.reply, problem, verifiers, budget.seconds)
+                            if isinstance(event, Done)
+                            else event.error
                         )
                         kept.extend(printer.tell(results))
                         if printer.hung_up:
@@ -151,14 +150,17 @@ def _answer(
     kept.extend(printer.tell(results, gaps=control.cancelled))
 
 
-def _judged(reply: Reply, problem: Problem, verifiers: Sequence[Verifier]) -> Reply | KangaeError:
-    """The reply with `checks`, `expected` and `correct` where they apply."""
+def _judged(
+    reply: Reply, problem: Problem, verifiers: Sequence[Verifier], deadline: float | None
+) -> Reply | KangaeError:
+    """The reply with `checks`, judged within the `deadline`, `expected` and `correct` where they apply."""
     if reply.finish == "error":
         return error_of(reply)
     if verifiers and reply.finish != "cancelled":
         from runtime.verification import verified
 
-        reply = verified(reply, verifiers, options=_options(problem))
+        seconds = None if deadline is None else deadline - reply.timings.total_s
+        reply = verified(reply, verifiers, options=problem.verifier_options, seconds=seconds)
     if problem.expected is None:
         return reply
     try:
@@ -166,11 +168,6 @@ def _judged(reply: Reply, problem: Problem, verifiers: Sequence[Verifier]) -> Re
     except MissingPackageError as error:
         return error
     return replace(reply, expected=problem.expected, correct=correct)
-
-
-def _options(problem: Problem) -> dict[str, Any]:
-    """What the line tells verifiers."""
-    return {name: problem.fields[name] for name in _OPTIONS if name in problem.fields}
 
 
 class _InOrder:

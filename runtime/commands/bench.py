@@ -1,10 +1,11 @@
-"""`kangae bench`: speed, peers, budgets, thoughts to go on from. Other folders add their own to it."""
+"""`kangae bench`: speed, peers, control, budgets, thoughts to go on from. Other folders add their own to it."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.errors import InterruptedByUser, UsageError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from runtime.bench.asking import Asking
     from runtime.bench.methods import Method
     from runtime.problems import Problem
+    from runtime.verifiers.verifier import Verifier
 
 _BUDGETS = "off,16,32,64,128,unlimited"
 
@@ -34,6 +36,7 @@ def add_commands(
     commands = bench.add_subparsers(dest="bench_command", metavar="COMMAND", required=True)
     _add_speed(commands)
     _add_peers(commands)
+    _add_control(commands)
     _add_budget(commands)
     _add_continue(commands)
     return commands
@@ -64,6 +67,22 @@ def _add_peers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     peers.set_defaults(run=run_peers)
 
 
+def _add_control(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    control = commands.add_parser("control", help="what thinking control costs in decode speed")
+    control.add_argument(
+        "-m", "--model", metavar="NAME|PATH", help="default: a model of random weights in a 0.6B model's shape"
+    )
+    control.add_argument(
+        "--pairs", type=typed(parse_count), default=10, metavar="N", help="runs with and without, in turn (10)"
+    )
+    control.add_argument(
+        "--tokens", type=typed(parse_count), default=128, metavar="N", help="thinking tokens of a run (128)"
+    )
+    control.add_argument("--threads", type=typed(parse_count), metavar="N")
+    control.add_argument("--json", action="store_true", help="print one JSON object")
+    control.set_defaults(run=run_control)
+
+
 def _add_asking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--problems", metavar="FILE", help='one {"id","question","expected"} a line')
     parser.add_argument("-n", "--limit", type=typed(parse_count), metavar="N", help="only the first N problems")
@@ -90,8 +109,9 @@ def _add_budget(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--method",
         dest="methods",
         metavar="LIST",
-        help="ways of ending a thought, side by side: cut,message,soft,probe,votes:K",
+        help="ways of ending a thought, side by side: cut,message,soft,probe,votes:K,auto",
     )
+    budget.add_argument("--plot", metavar="DIR", help="also draw the curves, as PNG and SVG in this folder")
     _add_asking(budget)
     budget.set_defaults(run=run_budget)
 
@@ -187,6 +207,30 @@ def run_peers(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_control(arguments: argparse.Namespace) -> int:
+    """Measure decode speed with all rules of thinking control and without any."""
+    from models.locations import cache_folder
+    from models.plain_text import json_line
+    from runtime.bench import control
+    from runtime.bench.random_model import QWEN3_0_6B, kept_random_model
+    from runtime.opening import find_checked
+
+    tell = _progress()
+    if arguments.model:
+        path = find_checked(arguments.model).path
+    else:
+        path = kept_random_model(cache_folder() / "peers", QWEN3_0_6B, "Q4_0", tell)
+    found = control.measure(
+        path,
+        pairs=arguments.pairs,
+        thinking=arguments.tokens,
+        threads=chosen(arguments, load_settings(), "threads"),
+        progress=tell,
+    )
+    print(json_line(found) if arguments.json else control.table_of(found))
+    return 0
+
+
 def run_budget(arguments: argparse.Namespace) -> int:
     """Measure accuracy and cost at each budget."""
     from models.plain_text import json_line
@@ -199,14 +243,31 @@ def run_budget(arguments: argparse.Namespace) -> int:
     problems = _problems(arguments)
     names = [name for name in (arguments.methods or "").split(",") if name.strip()]
     asked = [parse_method(name, Endings()) for name in names]  # a name that is none is told before a model is opened
+    folder = _picture_folder(arguments)
     with _asking(arguments, settings, len(problems), asked) as asking:
         advised = default_endings(asking.responder.facts)
         methods = [parse_method(name, advised) for name in names]
         found = compare_budgets(
             asking, problems, arguments.budgets, methods=methods, by=arguments.by, progress=_progress()
         )
-    print(json_line(found) if arguments.json else table_of(found))
+    print(json_line(found) if arguments.json else table_of(found), flush=True)
+    if folder is not None and found["rows"]:  # last, so that what cannot be written takes nothing with it
+        from runtime.bench.curves import draw_curves
+        from runtime.bench.pictures import write_pictures
+
+        write_pictures(folder, draw_curves(found))
     return InterruptedByUser.exit_code if found.get("interrupted") else 0
+
+
+def _picture_folder(arguments: argparse.Namespace) -> Path | None:
+    """Where pictures are wanted; that they can be is made sure of before anything is measured."""
+    if arguments.plot is None:
+        return None
+    from runtime.bench.pictures import require_pictures
+
+    folder = Path(arguments.plot).expanduser()
+    require_pictures(folder)
+    return folder
 
 
 def run_continue(arguments: argparse.Namespace) -> int:
@@ -249,6 +310,13 @@ def _asking(arguments: argparse.Namespace, settings: Settings, count: int, metho
     from runtime.bench.asking import Asking
 
     votes = max((method.voting.count for method in methods if method.voting), default=1)
+    verifiers: Sequence[Verifier] | None = None
+    if any(method.ladder for method in methods):
+        from runtime.commands.ask import LADDER_VOTES
+        from runtime.verifiers.registry import choose
+
+        verifiers = choose("auto")
+        votes = max(votes, LADDER_VOTES)
     probing = any(method.endings and method.endings.probing for method in methods)
     sequences = min(count * votes, max(votes, chosen(arguments, settings, "parallel")))
     responder = open_responder(arguments, settings, sequences=sequences, spare=int(probing), votes=votes)
@@ -258,4 +326,5 @@ def _asking(arguments: argparse.Namespace, settings: Settings, count: int, metho
         seeds=arguments.seeds,
         system=chosen(arguments, settings, "system"),
         max_answer=chosen(arguments, settings, "max_answer"),
+        verifiers=verifiers,
     )

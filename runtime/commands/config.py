@@ -32,6 +32,7 @@ def run_path(arguments: argparse.Namespace) -> int:
 def run_show(arguments: argparse.Namespace) -> int:
     """Print every setting with its origin."""
     from models.plain_text import json_line, strip_controls
+    from runtime.profile_store import profiles_folder
     from runtime.settings import config_file, load_settings
 
     settings = load_settings()
@@ -40,9 +41,10 @@ def run_show(arguments: argparse.Namespace) -> int:
         values["budget"] = "unlimited"
     if arguments.json:
         told = {name: {"value": value, "from": settings.origins.get(name, "default")} for name, value in values.items()}
-        print(json_line({"path": str(config_file()), "settings": told}))
+        print(json_line({"path": str(config_file()), "settings": told, "profiles": str(profiles_folder())}))
         return 0
     for name, value in values.items():
         shown = json_line(value) if value is not None else "(the model's or the machine's own)"
         print(strip_controls(f"{name} = {shown}  # {settings.origins.get(name, 'default')}"))
+    print(strip_controls(f"# what `kangae calibrate` found: {profiles_folder()}"))
     return 0

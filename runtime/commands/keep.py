@@ -41,6 +41,11 @@ class KeptConversation:
         self._last: int | None = None
         self._adding = threading.Lock()
 
+    @property
+    def identity(self) -> str | None:
+        """The conversation's id; None while nothing is kept."""
+        return self._identity
+
     def add(self, replies: Iterable[Reply]) -> None:
         """Keep these replies, but those that were stopped before anything was produced; they may be none. Raises
         KangaeError where the store cannot be written."""
@@ -62,6 +67,21 @@ class KeptConversation:
                 if self._linked:
                     self._last = number
 
+    def change(self, reply: Reply) -> None:
+        """Keep the reply of a turn that went on: in the place of what was kept of it, if anything was. Raises
+        KangaeError where the store cannot be written."""
+        from runtime.store import Store
+
+        with self._adding, Store.open(self._path) as store:
+            before = store.reply_of_turn(reply.id)
+            if before is not None:
+                self._identity = before.conversation
+                store.change_reply(before.number, reply)
+                if self._linked:
+                    self._last = before.number
+        if before is None:
+            self.add([reply])
+
 
 class Keeper:
     """Keeps the replies of one command as one conversation. A store that cannot be written is told once, on stderr."""
@@ -70,13 +90,22 @@ class Keeper:
         self._wanted = wanted and settings.store
         self._kept = KeptConversation(title=title, system=system, model=model, thinking_days=settings.thinking_days)
 
-    def keep(self, replies: list[Reply]) -> int:
-        """Keep these replies, but those in which nothing was produced; they may be none. Returns the exit code: 0, or
-        that of what cannot be written."""
+    @property
+    def session(self) -> str | None:
+        """The id of the conversation in which they are; None: nothing is kept."""
+        return self._kept.identity
+
+    def keep(self, replies: list[Reply], *, resumed: bool = False) -> int:
+        """Keep these replies, but those in which nothing was produced; they may be none. `resumed`: they come in the
+        place of what was kept of their turns. Returns the exit code: 0, or that of what cannot be written."""
         if not self._wanted:
             return 0
         try:
-            self._kept.add(replies)
+            if resumed:
+                for reply in replies:
+                    self._kept.change(reply)
+            else:
+                self._kept.add(replies)
         except KangaeError as error:
             self._wanted = False
             with contextlib.suppress(OSError):

@@ -33,6 +33,14 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-m", "--model", metavar="NAME|PATH", help="catalogue name, file or folder; default: kangae-tiny"
     )
+    parser.add_argument(
+        "--no-profile", action="store_true", help="leave aside what `kangae calibrate` found for this model"
+    )
+    add_opening_options(parser)
+
+
+def add_opening_options(parser: argparse.ArgumentParser) -> None:
+    """How a model is opened."""
     parser.add_argument("--context", type=typed(parse_count), metavar="N", help="tokens of context")
     parser.add_argument(
         "--threads", type=typed(parse_count), metavar="N", help="CPU threads; default: the physical cores"
@@ -104,6 +112,7 @@ def open_responder(
         threads=chosen(arguments, settings, "threads"),
         gpu_layers=chosen(arguments, settings, "gpu_layers"),
         started=getattr(arguments, "started", None),
+        profile=not getattr(arguments, "no_profile", False),
     )
     if votes <= 1 and ladder is None:
         return responder

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from models.write_fault import write_error
+from runtime.commands import resume
 from runtime.commands.options import typed
 from runtime.settings import parse_count
 
@@ -39,6 +40,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     remove = commands.add_parser("remove", help="forget conversations")
     remove.add_argument("ids", metavar="ID", nargs="+", help="their ids")
     remove.set_defaults(run=run_remove)
+    resume.add_command(commands)
     for parser in (listing, show, search, export, remove):
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -59,9 +61,12 @@ def run_list(arguments: argparse.Namespace) -> int:
 
     with _open() as store:
         found = store.conversations(-1 if arguments.all else arguments.limit)
+        stopped = resume.stopped_turns(store)
     if arguments.json:
-        print(json_line({"sessions": [one.as_json() for one in found]}))
-    elif not found:
+        told: dict[str, object] = {"sessions": [one.as_json() for one in found]}
+        print(json_line({**told, "resumable": stopped} if stopped else told))
+        return 0
+    if not found:
         print("No session is kept yet.")
     else:
         rows = [
@@ -69,6 +74,9 @@ def run_list(arguments: argparse.Namespace) -> int:
             for one in found
         ]
         print(table([["ID", "LAST REPLY", "REPLIES", "MODEL", "TITLE"], *rows]))
+    for one in stopped:
+        name = one["session"] or one["id"]
+        print(f"`kangae sessions resume {name}` goes on with: {shorten(one['question'], 60)}")
     return 0
 
 
@@ -135,6 +143,7 @@ def run_remove(arguments: argparse.Namespace) -> int:
     with Store.open() as store:
         found = [store.conversation(identity) for identity in arguments.ids]
         for one in found:
+            resume.forget_turns(store, one.id)
             store.remove(one.id)
     if arguments.json:
         print(json_line({"removed": [one.id for one in found]}))

@@ -29,12 +29,12 @@ class Agreement:
         others = [previous for previous in case.previous if not same_answer(previous, case.answer)]
         total = len(case.previous)
         if not others:
-            return Verdict(self.name, self.kind, True, f"It agrees with {_count(total)}.")
+            return Verdict.of(self, True, f"It agrees with {_count(total)}.")
         detail = (
             f"It agrees with {total - len(others)} of {_count(total)}; "
             f"one says “{shorten(others[0], 60)}”, so think longer or take more votes."
         )
-        return Verdict(self.name, self.kind, False, detail)
+        return Verdict.of(self, False, detail)
 
 
 def _count(total: int) -> str:

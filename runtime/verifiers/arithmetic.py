@@ -49,20 +49,20 @@ class Arithmetic:
         thought_slips = [_slip("the thinking", claim) for claim in in_thinking if not claim.holds]
         fault = _fault(asked, case) if asked is not None else ""
         if fault:
-            return self._verdict(False, fault, [*slips, *thought_slips])
-        if slips:
-            return self._verdict(False, "", slips)
-        if asked is None and thought_slips:
-            return self._verdict(False, "", thought_slips)
+            return Verdict.of(self, False, _told(fault, [*slips, *thought_slips]))
+        if slips or (asked is None and thought_slips):
+            return Verdict.of(self, False, _told("", slips or thought_slips))
         count = len(in_answer) + len(in_thinking) - len(thought_slips)
         right = f"{asked.text} was recomputed and the answer is right." if asked is not None else _counted(count)
-        return self._verdict(True, right, thought_slips)
+        return Verdict.of(self, True, _told(right, thought_slips))
 
-    def _verdict(self, passed: bool, sentence: str, slips: Sequence[str]) -> Verdict:
-        first = slips[0][0].upper() + slips[0][1:] if slips else ""
-        more = f" (and {len(slips) - 1} more)" if len(slips) > 1 else ""
-        note = f"{first}{more}." if slips else ""
-        return Verdict(self.name, self.kind, passed, " ".join(part for part in (sentence, note) if part))
+
+def _told(sentence: str, slips: Sequence[str]) -> str:
+    """A sentence and the first of the slips, as far as there are any."""
+    first = slips[0][0].upper() + slips[0][1:] if slips else ""
+    more = f" (and {len(slips) - 1} more)" if len(slips) > 1 else ""
+    note = f"{first}{more}." if slips else ""
+    return " ".join(part for part in (sentence, note) if part)
 
 
 def _slip(place: str, claim: Claim) -> str:

@@ -1,8 +1,8 @@
 """Sums in ordinary notation, read into tokens and computed exactly. Nothing is ever evaluated as code.
 
-Read are decimal numbers (thousands in groups of three), + - * / × ÷ ^ and their words, brackets, `%`, `15% of 240` and
-`240の15%`. Sizes are bounded, so that no text costs more than a moment. Fractions are exact, and nothing more of a
-computer algebra system is needed here.
+Read are decimal numbers (thousands in groups of three; full-width digits, and kanji), + - * / × ÷ ^ and their words,
+brackets, `%`, `15% of 240` and `240の15%`. Sizes are bounded, so that no text costs more than a moment. Fractions are
+exact, and nothing more of a computer algebra system is needed here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Literal
+
+from runtime.verifiers.kanji_numeral import kanji_in_digits
 
 Kind = Literal["number", "operator", "open", "close", "percent", "relation", "other"]
 
@@ -83,12 +85,13 @@ class Value:
 
 
 def plain(text: str) -> str:
-    """`text` with full-width signs and the commonest LaTeX as ordinary ones. Digits of other scripts stay as they are,
-    and so do superscripts, which are no digits of a number."""
+    """`text` with full-width signs and the commonest LaTeX as ordinary ones, and, where it then has no digits, with
+    kanji numbers in digits. Digits of other scripts stay as they are, and so do superscripts, which are no digits of a
+    number."""
     text = text.translate(_WIDE).translate(_SIGNS)
     for pattern, replacement in _LATEX:
         text = pattern.sub(replacement, text)
-    return text
+    return kanji_in_digits(text)
 
 
 def tokens(text: str) -> list[Token]:

@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ from runtime.verifiers.verifier import Case, Kind, Verdict
 
 _CHILD: Final = Path(__file__).with_name("python_tests_child.py")
 _MOST_CODE: Final = 200_000  # characters
+_LEAST_SECONDS: Final = 0.2  # a child process takes about as long to start
 _MOST_REPORT: Final = 65_536  # bytes
 _FENCE: Final = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([A-Za-z0-9+#-]*)[^\n]*$")
 _PYTHON: Final = frozenset({"python", "py", "python3"})
@@ -87,10 +88,20 @@ class PythonTests:
             return self._verdict("The answer holds no Python code; ask for it in a ```python block.")
         if sum(map(len, blocks)) > _MOST_CODE:
             return self._verdict(f"The answer's code is longer than {_MOST_CODE} characters.")
-        return self._verdict(_fault(blocks, tests, limits))
+        left = case.options.get("seconds_left")
+        if left is None or left >= limits.wall_seconds:
+            return self._verdict(_fault(blocks, tests, limits))
+        if left < _LEAST_SECONDS:
+            return self._verdict("The deadline left no time to run the tests, so the answer was not judged.")
+        fault = _fault(blocks, tests, replace(limits, wall_seconds=left))
+        if fault == _late(left):
+            fault = (
+                f"The tests did not end within the {left:.2g} s that the deadline left, so the answer was not judged."
+            )
+        return self._verdict(fault)
 
     def _verdict(self, fault: str) -> Verdict:
-        return Verdict(self.name, self.kind, not fault, fault or "The answer's code passes the tests.")
+        return Verdict.of(self, not fault, fault or "The answer's code passes the tests.")
 
 
 def python_blocks(answer: str) -> list[str]:
@@ -138,11 +149,15 @@ def _judged(found: Mapping[str, Any]) -> str:
 
 def _ended(code: int | None, limits: TestLimits) -> str:
     if code is None:
-        return f"The code and its tests did not end within {limits.wall_seconds:g} s, and were stopped."
+        return _late(limits.wall_seconds)
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
         return f"The code was stopped: it took over {limits.cpu_seconds} s of computing, or more memory than there is."
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
     return f"The code ended ({name}) before its tests had run."
+
+
+def _late(seconds: float) -> str:
+    return f"The code and its tests did not end within {seconds:g} s, and were stopped."
 
 
 def _run(folder: str, order: Mapping[str, Any], limits: TestLimits) -> tuple[bytes | None, int | None]:

@@ -33,7 +33,7 @@ class JsonSchema:
     def check(self, case: Case) -> Verdict:
         """The verdict, which names the place that does not fit. Raises what `compile_schema` raises."""
         fault = _fault(compile_schema(case.options["schema"]), case.answer)
-        return Verdict(self.name, self.kind, not fault, fault or "The answer is JSON that fits the schema.")
+        return Verdict.of(self, not fault, fault or "The answer is JSON that fits the schema.")
 
 
 def compile_schema(schema: Any) -> Any:

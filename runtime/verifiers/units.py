@@ -81,9 +81,8 @@ class Units:
     def applies(self, case: Case) -> bool:
         """Whether the question asks for a unit, a share or a time of day, or limits are given."""
         question = plain(case.question[:_MOST_TEXT])
-        return bool(
-            case.options.get("limits") or asked_unit(question) or _asks_share(question) or _TIME_ASKED.search(question)
-        )
+        forms = (asked_unit, _asks_share, _TIME_ASKED.search)
+        return bool(case.options.get("limits")) or any(form(question) for form in forms)
 
     def check(self, case: Case) -> Verdict:
         """The verdict, which names the first thing that is out of form. Raises UsageError for faulty limits."""
@@ -96,7 +95,7 @@ class Units:
             or (_time_fault(answer) if _TIME_ASKED.search(question) else "")
             or _limit_fault(case, minimum, maximum)
         )
-        return Verdict(self.name, self.kind, not fault, fault or "Unit and range are as asked for.")
+        return Verdict.of(self, not fault, fault or "Unit and range are as asked for.")
 
 
 def asked_unit(question: str) -> str | None:

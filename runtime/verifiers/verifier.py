@@ -19,7 +19,8 @@ class Case:
     """What is judged. `previous`: the answers of other rungs or votes to the same question, oldest first.
 
     `options` that the built-in verifiers know: `schema` (a JSON Schema), `limits` (`minimum`, `maximum`), `tests`
-    (Python source), `test_limits` (fields of `runtime.verifiers.python_tests.TestLimits`).
+    (Python source), `test_limits` (fields of `runtime.verifiers.python_tests.TestLimits`). `seconds_left`: what a
+    deadline leaves; who may take longer than a moment keeps within it, and fails where that is too little.
     """
 
     question: str
@@ -37,6 +38,11 @@ class Verdict:
     kind: Kind
     passed: bool
     detail: str
+
+    @classmethod
+    def of(cls, verifier: Verifier, passed: bool, detail: str) -> Verdict:
+        """The verdict of `verifier`."""
+        return cls(verifier.name, verifier.kind, passed, detail)
 
 
 @runtime_checkable
@@ -78,9 +84,8 @@ def _guarded(verifier: Verifier, case: Case) -> Verdict | None:
         raise
     except Exception as error:
         reason = shorten(f"{type(error).__name__}: {error}", 200)
-        return Verdict(
-            verifier.name,
-            verifier.kind,
+        return Verdict.of(
+            verifier,
             False,
             f"The verifier {verifier.name} broke down ({reason}), so the answer was not checked by it; "
             "report this to its author, or choose another with --verify.",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import kangae
 from runtime import opening
+from runtime.events import Done, Event
 from runtime.request import Request
+from runtime.responder import Control
 from tests.fakes.answering_responder import AnsweringResponder, Said
 
 SUM = "What is 2 + 3?"
@@ -120,3 +124,38 @@ def test_wishes_that_contradict_each_other_are_refused(
 def test_an_effort_is_passed_on_in_words(model: AnsweringResponder, effort: str, tokens: int | None) -> None:
     assert kangae.main(["ask", SUM, "--effort", effort]) == 0
     assert (model.requests[0].budget.effort, model.requests[0].budget.tokens) == (effort, tokens)
+
+
+class Cut(AnsweringResponder):
+    """The deadline, of which a tenth of a second is left, came before an answer that was asked without a thought."""
+
+    def respond_many(self, requests: Sequence[Request], control: Control | None = None) -> Iterator[Event]:
+        for event in super().respond_many(requests, control):
+            if isinstance(event, Done):
+                seconds = requests[event.branch].budget.seconds
+                assert seconds is not None
+                flags = ("deadline: the answer was cut off",)
+                timings = replace(event.reply.timings, total_s=seconds - 0.1)
+                answer = event.reply.answer if "code" in event.reply.question else ""
+                reply = replace(event.reply, answer=answer, finish="length", flags=flags, timings=timings)
+                event = replace(event, reply=reply)
+            yield event
+
+
+def test_an_empty_answer_at_the_deadline_is_7_whatever_closed_the_thought(
+    model: AnsweringResponder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(opening, "open_model", lambda *_, **__: Cut(by_thought))
+    assert kangae.main(["ask", SUM, "--budget", "off", "--deadline", "3"]) == 7
+    assert "The deadline came before there was an answer" in capsys.readouterr().err
+
+
+def test_tests_that_the_deadline_leaves_no_time_for_are_no_pass(
+    model: AnsweringResponder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(opening, "open_model", lambda *_, **__: Cut(lambda *_: Said("", "x = 1")))
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps({"question": "Give some code.", "tests": "assert x == 1"}))
+    assert kangae.main(["ask", "--file", str(path), "--verify", "python", "--deadline", "3"]) == 8
+    (check,) = json.loads(capsys.readouterr().out)["checks"]
+    assert not check["passed"] and "not judged" in check["detail"]

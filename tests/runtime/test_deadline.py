@@ -18,24 +18,7 @@ from runtime.reply import Reply
 from runtime.request import Budget, Endings, Message, Request
 from runtime.speed_record import SpeedRecord
 from tests.fakes.scripted_model import FAMILY, VOCABULARY, ask, reply_of
-
-SENTENCE = "One more thought of it.\n"
-LONG = "<think>\n" + SENTENCE * 40
-STEP, TOKEN = 0.1, 0.001
-
-
-class TimedBackend(FakeBackend):
-    """Every decode takes `STEP` seconds and `TOKEN` more for each token; `slow_after` decodes it takes thrice that."""
-
-    def __init__(self, text: str = LONG, answer: str = "2", *, slow_after: int = 1 << 30, context: int = 4096) -> None:
-        super().__init__(scripted(VOCABULARY, text, answer=answer), VOCABULARY, context=context)
-        self.now = 100.0
-        self._slow_after = slow_after
-
-    def decode(self, batch: Sequence[Slice]) -> list[int | None]:
-        self._slow_after -= 1
-        self.now += (STEP + TOKEN * sum(len(part.ids) for part in batch)) * (3 if self._slow_after < 0 else 1)
-        return super().decode(batch)
+from tests.fakes.timed_backend import LONG, SENTENCE, STEP, TOKEN, TimedBackend
 
 
 def reply(
@@ -169,7 +152,7 @@ def test_without_a_deadline_nothing_is_measured() -> None:
     backend = TimedBackend("<think>\nA\n</think>\n\n2")
     responder = LocalResponder(backend, FAMILY, clock=lambda: backend.now)
     assert isinstance(list(responder.respond(ask()))[-1], Done)
-    assert responder._speed is None
+    assert responder._speed.speed is None
 
 
 @pytest.mark.parametrize(

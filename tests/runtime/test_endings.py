@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -22,15 +22,23 @@ WORDS = ByteVocabulary(merges=(b"Wait", b"so"))
 WAIT, SO = 260, 261
 
 
-def nearly(vocabulary: ByteVocabulary, lines: int = 6) -> Script:
-    """Thinks lines of `a`; at each line's end from the third on the closer is the second choice."""
+def thinking(vocabulary: ByteVocabulary, next_ids: Callable[[str], Sequence[int]]) -> Script:
+    """Opens a thought, goes on as `next_ids` has it for what was said so far (the opener included), and answers 2 once
+    it is closed."""
 
     def follow(ids: tuple[int, ...]) -> Sequence[int]:
         said = vocabulary.text(ids).rsplit("assistant\n", 1)[-1]
         if "</think>" in said:
-            return (ord("2"), ord("~")) if not said.endswith("2") else (IM_END, ord("~"))
-        if not said:
-            return (THINK, ord("~"))
+            return (IM_END if said.endswith("2") else ord("2"), ord("~"))
+        return next_ids(said) if said else (THINK, ord("~"))
+
+    return follow
+
+
+def nearly(vocabulary: ByteVocabulary, lines: int = 6) -> Script:
+    """Thinks lines of `a`; at each line's end from the third on the closer is the second choice."""
+
+    def next_ids(said: str) -> Sequence[int]:
         done = said.count("a\n")
         if done >= lines:
             return (CLOSE_THINK, ord("~"))
@@ -38,7 +46,7 @@ def nearly(vocabulary: ByteVocabulary, lines: int = 6) -> Script:
             return (ord("a"), CLOSE_THINK)
         return (ord("\n" if said.endswith("a") else "a"), ord("~"))
 
-    return follow
+    return thinking(vocabulary, next_ids)
 
 
 def ended(script: Script, endings: Endings, *, vocabulary: ByteVocabulary = VOCABULARY, minimum: int = 0) -> Reply:
@@ -64,17 +72,9 @@ def test_a_thought_that_closes_by_itself_is_let() -> None:
 def drawn(seed: int, *, ramp: bool) -> Reply:
     """Lines in which the closer is 8 nats below what is said, drawn at temperature 1 under a budget of 60."""
 
-    def follow(ids: tuple[int, ...]) -> Sequence[int]:
-        said = VOCABULARY.text(ids).rsplit("assistant\n", 1)[-1]
-        if "</think>" in said:
-            return (ord("2"), ord("~")) if not said.endswith("2") else (IM_END, ord("~"))
-        if not said:
-            return (THINK, ord("~"))
-        token = ord("ab c"[len(said) % 4])
-        return (*[token] * 8, CLOSE_THINK)
-
+    script = thinking(VOCABULARY, lambda said: (*[ord("ab c"[len(said) % 4])] * 8, CLOSE_THINK))
     request = replace(ask(tokens=60), sampling=Sampling(temperature=1.0, seed=seed), endings=Endings(ramp=ramp))
-    return reply_of(responder(FakeBackend(follow, VOCABULARY)).respond(request))
+    return reply_of(responder(FakeBackend(script, VOCABULARY)).respond(request))
 
 
 def test_the_ramp_pulls_a_thought_to_its_end() -> None:
@@ -86,33 +86,22 @@ def test_the_ramp_pulls_a_thought_to_its_end() -> None:
     assert all(reply.usage.thinking_tokens >= 42 for reply in pulled if reply.close == "soft")
 
 
-def doubtful(ids: tuple[int, ...]) -> Sequence[int]:
-    """Doubts three times unless doubts are unlikely; `so` is the next best."""
-    said = WORDS.text(ids).rsplit("assistant\n", 1)[-1]
-    if "</think>" in said:
-        return (ord("2"), ord("~")) if not said.endswith("2") else (IM_END, ord("~"))
-    if not said:
-        return (THINK, ord("~"))
-    words = said.count("Wait") + said.count("so")
-    return (CLOSE_THINK, ord("~")) if words >= 3 else (WAIT, SO)
+def doubts(said: str) -> Sequence[int]:
+    """Three times, unless doubts are unlikely; `so` is the next best."""
+    return (CLOSE_THINK, ord("~")) if said.count("Wait") + said.count("so") >= 3 else (WAIT, SO)
 
 
 def test_doubts_cost_what_the_penalty_says_and_no_more() -> None:
+    doubtful = thinking(WORDS, doubts)
     assert ended(doubtful, Endings(), vocabulary=WORDS).thinking == "WaitWaitWait"
     assert ended(doubtful, Endings(hesitation=0.5), vocabulary=WORDS).thinking == "WaitWaitWait"
     assert ended(doubtful, Endings(hesitation=1.5), vocabulary=WORDS).thinking == "sososo"
 
 
 def test_a_repetition_that_can_be_turned_is_turned() -> None:
-    def follow(ids: tuple[int, ...]) -> Sequence[int]:
-        said = VOCABULARY.text(ids).rsplit("assistant\n", 1)[-1]
-        if "</think>" in said:
-            return (ord("2"), ord("~")) if not said.endswith("2") else (IM_END, ord("~"))
-        if not said:
-            return (THINK, ord("~"))
-        return (ord("so it goes on. "[(len(said) - len("<think>")) % 15]), CLOSE_THINK)
-
-    backend = FakeBackend(follow, VOCABULARY, context=4096)
+    line = "so it goes on. "
+    circling = thinking(VOCABULARY, lambda said: (ord(line[(len(said) - len("<think>")) % len(line)]), CLOSE_THINK))
+    backend = FakeBackend(circling, VOCABULARY, context=4096)
     reply = reply_of(responder(backend).respond(ask()))
     assert (reply.close, reply.answer) == ("natural", "2")
     assert 64 <= reply.usage.thinking_tokens <= 400

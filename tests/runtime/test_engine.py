@@ -116,6 +116,23 @@ def test_prompts_join_while_others_draw() -> None:
     assert (len(first.taken), len(second.taken)) == (10, 2)
 
 
+@pytest.mark.parametrize(("hurried", "paused", "most"), [(True, False, 32), (False, False, 63), (True, True, 64)])
+def test_a_prompt_takes_little_of_a_step_beside_a_deadline(hurried: bool, paused: bool, most: int) -> None:
+    backend = FakeBackend(chaotic, VOCABULARY, batch=64, sequences=2)
+    engine, first = Engine(backend), Watcher(length=40)
+    engine.submit(Sequence([97, 98], GREEDY, first, hurried=hurried))
+    engine.step()
+    first.paused = paused
+    second = Watcher(length=2)
+    engine.submit(Sequence([99] * 150, GREEDY, second))
+    while not second.taken:
+        engine.step()
+    assert max(len(part.ids) for batch in backend.batches for part in batch) == most
+    first.paused = False
+    drive(engine)
+    assert second.taken == alone([99] * 150, 2)
+
+
 def test_forced_ids_are_one_batch_with_the_last_drawn() -> None:
     backend = FakeBackend(chaotic, VOCABULARY)
     engine = Engine(backend)
@@ -304,6 +321,16 @@ def test_recovers_from_an_interruption_anywhere(at: int) -> None:
         except KeyboardInterrupt:
             engine.recover()
     assert [watcher.taken for watcher in watchers] == [alone(prompt, 8) for prompt in prompts]
+
+
+def test_what_a_prompt_would_find_in_the_cache() -> None:
+    backend = FakeBackend(chaotic, VOCABULARY, sequences=2)
+    engine = Engine(backend)
+    assert engine.held((97, 98, 99)) == 0
+    engine.submit(Sequence([97, 98, 99, 100], GREEDY, Watcher(length=2)))
+    drive(engine)
+    assert engine.held((97, 98, 99, 101, 102)) == 3
+    assert engine.held((97, 98)) == 1  # the last one is decoded for its logits
 
 
 def test_common_prefix() -> None:

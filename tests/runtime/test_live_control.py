@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
 from runtime.backends.fake import IM_END, ByteVocabulary, FakeBackend, Script
 from runtime.events import Done, ThinkingDelta
+from runtime.local_responder import LocalResponder
 from runtime.request import Endings, Request
 from runtime.responder import Cancel, Control, Hint, More, Pause
 from tests.fakes.scripted_model import VOCABULARY, ask, model, reply_of, responder
@@ -75,23 +77,44 @@ def test_a_hint_that_does_not_fit_is_left_out() -> None:
     assert (reply.answer, "y" in reply.thinking) == ("2", False)
 
 
+@contextmanager
+def while_it_stands(local: LocalResponder, action: Callable[[], None]) -> Iterator[None]:
+    """`action` is done once, in another thread, as soon as the engine has nothing left to decode."""
+    standing, step = threading.Event(), local._engine.step
+
+    def watched() -> bool:
+        went_on = step()
+        if not went_on:
+            standing.set()
+        return went_on
+
+    def act() -> None:
+        assert standing.wait(60)
+        action()
+
+    local._engine.step = watched  # type: ignore[method-assign]
+    thread = threading.Thread(target=act)
+    thread.start()
+    yield
+    thread.join()
+
+
 def test_a_paused_turn_stands_still_and_goes_on() -> None:
     plain = reply_of(responder(model("<think>\nOne plus one.\n</think>\n\n2")).respond(ask()))
     backend = model("<think>\nOne plus one.\n</think>\n\n2")
+    local = responder(backend)
     control, events, stood = Control(), [], []
 
     def later() -> None:
         stood.append(len(backend.batches))
         control.resume()
 
-    for event in responder(backend).respond(ask(), control):
-        events.append(event)
-        if isinstance(event, ThinkingDelta) and event.tokens == 6:
-            control.pause()
-            before = len(backend.batches)
-            timer = threading.Timer(0.2, later)
-            timer.start()
-    timer.join()
+    with while_it_stands(local, later):
+        for event in local.respond(ask(), control):
+            events.append(event)
+            if isinstance(event, ThinkingDelta) and event.tokens == 6:
+                control.pause()
+                before = len(backend.batches)
     assert stood == [before]
     reply = reply_of(events)
     assert (reply.thinking, reply.answer, reply.usage.thinking_tokens) == (
@@ -103,11 +126,12 @@ def test_a_paused_turn_stands_still_and_goes_on() -> None:
 
 def test_a_paused_turn_can_be_cancelled() -> None:
     control, events = Control(), []
-    for event in responder(model("<think>\nOne plus one.\n</think>\n\n2")).respond(ask(), control):
-        events.append(event)
-        if isinstance(event, ThinkingDelta) and event.tokens == 6:
-            control.pause()
-            threading.Timer(0.1, control.cancel).start()
+    local = responder(model("<think>\nOne plus one.\n</think>\n\n2"))
+    with while_it_stands(local, control.cancel):
+        for event in local.respond(ask(), control):
+            events.append(event)
+            if isinstance(event, ThinkingDelta) and event.tokens == 6:
+                control.pause()
     assert (reply_of(events).finish, reply_of(events).close) == ("cancelled", "user")
 
 

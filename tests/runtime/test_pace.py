@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.pace import Deadline, Pace, Speed
+from models.errors import CannotMeetError
+from runtime.pace import Deadline, Pace, PrefillPace, Speed, require_time
+from runtime.turn_clock import TurnClock
 
 
 def run(pace: Pace, steps: list[float], start: float = 0.0) -> float:
@@ -17,14 +19,14 @@ def run(pace: Pace, steps: list[float], start: float = 0.0) -> float:
 
 def test_the_pace_of_equal_steps_is_the_step() -> None:
     pace = Pace()
-    pace.begin(0.0)
+    pace.begin()
     run(pace, [0.1] * 20)
     assert pace.step == pytest.approx(0.1)
 
 
 def test_a_burden_is_followed_at_once_and_forgotten_slowly() -> None:
     pace = Pace(0.1)
-    pace.begin(0.0)
+    pace.begin()
     now = run(pace, [0.1] * 10)
     now = run(pace, [0.3] * 4, now)
     assert pace.step > 0.25
@@ -59,3 +61,73 @@ def test_what_cannot_be_met_says_what_could() -> None:
     assert 0 < fits < 400
     assert speed.least_seconds(fits, 0) <= 2.0
     assert speed.within(0.1, 0) == 0
+
+
+def test_the_first_draw_is_no_step() -> None:
+    pace = Pace(0.1)
+    pace.begin()
+    pace.drew(5.0)  # its logits came with the prompt's
+    assert pace.step == 0.1
+    pace.drew(5.2)
+    assert pace.step == pytest.approx(0.1 + 0.35 * 0.1)
+
+
+def test_too_few_steps_tell_no_speed() -> None:
+    pace = Pace()
+    pace.begin()
+    now = run(pace, [0.0, *[0.1] * 7])
+    assert pace.tps is None
+    pace.drew(now + 0.1)
+    assert pace.tps == pytest.approx(10.0)
+    pace.begin()  # a pause of any length is no step
+    run(pace, [50.0, 0.1], now)
+    assert pace.tps == pytest.approx(10.0)
+
+
+def test_a_prefill_tells_its_rate_and_what_is_left() -> None:
+    prefill = PrefillPace()
+    prefill.told(1.0, 20, 220)
+    prefill.told(3.0, 50, 220)
+    assert (prefill.tps, prefill.seconds_left) == (None, 0.0)  # one batch, which may have read the file
+    prefill.told(4.0, 120, 220)
+    assert prefill.tps == pytest.approx(100 / 3.0)
+    assert prefill.seconds_left == pytest.approx(100 / 70.0)
+    assert prefill.slowness(10.0) == 1.0
+    assert prefill.slowness(100.0) == pytest.approx(3.0)
+    assert prefill.slowness(1000.0) == 4.0
+
+
+def test_a_prompt_that_begins_anew_is_timed_anew() -> None:
+    prefill = PrefillPace()
+    for now, done in ((0.0, 0), (1.0, 64), (2.0, 128), (9.0, 0), (10.0, 40)):
+        prefill.told(now, done, 200)
+    assert prefill.tps == pytest.approx(40.0)
+
+
+@pytest.mark.parametrize(("seconds", "step"), [(0.5, 0.1), (1.0, 0.1), (2.5, 0.25), (60.0, 0.4)])
+def test_a_slow_prefill_tells_of_slow_draws(seconds: float, step: float) -> None:
+    now = 0.0
+    clock = TurnClock(lambda: now, speed=Speed(prefill_tps=100.0, decode_tps=10.0))
+    clock.progressed(0, 100)
+    now = seconds
+    clock.progressed(100, 100)
+    assert clock.step == pytest.approx(step)
+
+
+def test_a_trial_has_to_fit_before_the_answers_time() -> None:
+    deadline = Deadline(10.0, reserve=8)
+    left = deadline.thinking_left(5.0, 0.1, 0.0)
+    fits = int(left / (0.1 * 1.15)) - 2
+    assert deadline.holds(fits, 0, 5.0, 0.1, 0.0)
+    assert not deadline.holds(fits + 3, 0, 5.0, 0.1, 0.0)
+    assert not deadline.holds(fits, 10, 5.0, 0.1, 0.0)
+
+
+def test_time_that_is_gone_and_ids_that_are_held_count() -> None:
+    speed = Speed(prefill_tps=100.0, decode_tps=20.0)
+    require_time(2.0, 100, 0, speed)
+    with pytest.raises(CannotMeetError, match=r"within 2 s .* 1\.2 s of them are gone\. Give --deadline 4 or more"):
+        require_time(2.0, 100, 0, speed, spent=1.2)
+    with pytest.raises(CannotMeetError, match="shorten the prompt of 4000 tokens to about"):
+        require_time(2.0, 4000, 0, speed)
+    require_time(2.0, 4000, 0, speed, held=3950)

@@ -153,7 +153,7 @@ def test_a_turn_that_is_ended_from_outside_has_a_reason() -> None:
         (View(Phase.BEFORE), "stop", "natural"),
     ):
         control = ThinkingControl(Limits(thinking=64, reserve=8))
-        control.ended(view, finish)  # type: ignore[arg-type]
+        control.ended(view, finish, late=False)  # type: ignore[arg-type]
         assert control.close == reason
 
 
@@ -162,3 +162,27 @@ def test_the_first_reason_stays() -> None:
     control.decide(thinking(2, wants_answer=True))
     assert control.decide(thinking(4)).close == "budget"
     assert control.close == "user"
+
+
+def test_a_deadline_keeps_no_more_time_than_answers_need() -> None:
+    def timed(answer: int | None, **budget: int) -> tuple[int, int]:
+        limits = plan_limits(Budget(seconds=9.0, **budget), prompt=10, context=4000, closing=10, answer=answer)  # type: ignore[arg-type]
+        assert limits.deadline is not None
+        return limits.reserve, limits.deadline.reserve
+
+    assert timed(None) == (512, 512)
+    assert timed(40) == (512, 40)
+    assert timed(40, answer_reserve=30) == (30, 30)
+    assert timed(40, expected_answer=100) == (100, 100)
+    assert timed(4000) == (512, 512)
+
+
+def test_how_long_a_turn_may_stand_still() -> None:
+    control = ThinkingControl(plan_limits(Budget(seconds=9.0), prompt=10, context=4000, closing=10))
+    still = thinking(5)._replace(now=1.0, step=0.1)
+    patience = control.patience(still)
+    assert 0.0 < patience < 8.0
+    assert not control.must_close(still._replace(now=1.0 + patience - 0.01, tail="on"))
+    assert control.must_close(still._replace(now=1.0 + patience + 0.01, tail="on"))
+    assert control.patience(View(Phase.ANSWER, now=1.0, step=0.1)) == 8.0
+    assert ThinkingControl(Limits(thinking=4, reserve=8)).patience(still) == float("inf")

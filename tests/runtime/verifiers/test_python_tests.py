@@ -146,3 +146,29 @@ def test_an_answer_without_code_fails(answer: str) -> None:
     found = PythonTests().check(Case("q", answer, options={"tests": TESTS}))
     assert not found.passed
     assert "no Python code" in found.detail
+
+
+def under_deadline(code: str, seconds: float, **limits: Any) -> Verdict:
+    options = {"tests": TESTS, "test_limits": limits or None, "seconds_left": seconds}
+    return PythonTests().check(Case("q", f"```python\n{code}\n```\n", options=options))
+
+
+def test_a_deadline_bounds_the_tests_and_what_it_stops_was_not_judged() -> None:
+    endless = "while True: pass\n"
+    assert under_deadline(RIGHT, 60.0).passed
+    assert under_deadline(endless, 60.0, wall_seconds=0.5).detail == (
+        "The code and its tests did not end within 0.5 s, and were stopped."
+    )
+    stopped = under_deadline(endless, 0.5)
+    assert not stopped.passed
+    assert stopped.detail == (
+        "The tests did not end within the 0.5 s that the deadline left, so the answer was not judged."
+    )
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.0, -3.0])
+def test_without_time_nothing_is_run_and_nothing_passes(seconds: float, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    found = under_deadline(f"open({str(mark)!r}, 'w')\n{RIGHT}", seconds)
+    assert not found.passed and "no time to run the tests, so the answer was not judged" in found.detail
+    assert not mark.exists()

@@ -74,6 +74,10 @@ def test_the_unit_asked_for(question: str, unit: str | None) -> None:
         ("何時に終わりますか。", "午後4時です。", True),
         ("何時に終わりますか。", "25時です。", False),
         ("何時に終わりますか。", "午後16時", False),
+        ("何時に終わりますか。", "午前十時三十分です。", True),
+        ("何時に終わりますか。", "二十五時です。", False),
+        ("5730mmは何cmですか。", "五百七十三センチです。", True),
+        ("5730mmは何cmですか。", "五千七百三十ミリです。", False),
     ],
 )
 def test_the_form_asked_for(question: str, answer: str, passes: bool) -> None:

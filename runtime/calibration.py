@@ -1,0 +1,208 @@
+"""What suits a model, chosen from what was measured on it: pure rules, which keep the default where data cannot tell.
+
+Two runs are compared problem by problem (paired bootstrap): a choice that would change with the next handful of
+problems is not made.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, Literal, TypeVar
+
+from runtime.profile import EffortTokens
+
+Threshold = TypeVar("Threshold", float, tuple[float, int])
+Value = TypeVar("Value")
+
+KEPT: Final = 0.99
+"""Share of the unlimited thought's accuracy that an early exit has to keep."""
+LEAST_PROBLEMS: Final = 30
+"""For an early exit. Where none of n answers is lost, up to 3/n of all may still be (rule of three): a tenth at 30."""
+SHARES: Final[Mapping[str, float]] = {"low": 0.60, "medium": 0.90, "high": 0.99}
+"""Of what thinking gains over none, how much each effort has to reach."""
+
+_RESAMPLES: Final = 2000
+_STEP: Final = 8  # tokens: a finer budget promises what so few problems do not show
+_OF_NATURAL: Final = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+_LEAST: Final = (8, 256)  # tokens: the bounds of the least thought before early exits
+_RESERVE: Final = 64  # tokens
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one run gave, problem by problem, shape (n,) each: whether the answer was right; all generated tokens, and
+    those of the thought and of the answer; whether thought and answer ended by themselves."""
+
+    correct: tuple[bool, ...]
+    tokens: tuple[int, ...]
+    thinking: tuple[int, ...]
+    answer: tuple[int, ...]
+    natural: tuple[bool, ...]
+    whole: tuple[bool, ...]
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers."""
+        return sum(self.correct) / len(self.correct)
+
+    @property
+    def mean_tokens(self) -> float:
+        """Generated tokens of a reply."""
+        return sum(self.tokens) / len(self.tokens)
+
+
+@dataclass(frozen=True)
+class Choice(Generic[Value]):
+    """What was chosen, and why, in words. None: the default, or off."""
+
+    value: Value | None
+    reason: str
+
+
+def difference_interval(ours: Sequence[float], theirs: Sequence[float], *, level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of the mean of ours - theirs, shape (n,) each, resampled over the same problems."""
+    import numpy as np
+
+    apart = np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float)
+    draws = np.random.default_rng(0).integers(0, len(apart), (_RESAMPLES, len(apart)))
+    beyond = 50.0 * (1.0 - level)
+    low, high = np.percentile(apart[draws].mean(axis=1), (beyond, 100.0 - beyond))
+    return float(low), float(high)
+
+
+def natural_lengths(free: Sample) -> list[int]:
+    """Thinking tokens of the thoughts that ended by themselves (if none did, of all), sorted; empty: nothing was
+    thought."""
+    ended = [length for length, natural in zip(free.thinking, free.natural, strict=True) if natural and length]
+    return sorted(ended or [length for length in free.thinking if length])
+
+
+def half_budget(free: Sample) -> int:
+    """Half of the middle natural length: there most thoughts are closed by force, and far enough on to be answered."""
+    return _stepped(statistics.median(natural_lengths(free)) / 2)
+
+
+def budgets_to_try(free: Sample, room: int) -> list[int]:
+    """Budgets around the natural length, rising, that fit in `room` tokens and bind at least one thought."""
+    lengths = natural_lengths(free)
+    middle, longest = statistics.median(lengths), lengths[-1]
+    tried = sorted({_stepped(share * middle) for share in _OF_NATURAL})
+    return [budget for budget in tried if budget < longest and budget <= room]
+
+
+def choose_least(free: Sample) -> int:
+    """A quarter of the middle natural length, within what large models are given: early exits look from there on."""
+    low, high = _LEAST
+    return max(low, min(high, round(statistics.median(natural_lengths(free)) / 4)))
+
+
+def choose_reserve(free: Sample, context: int) -> Choice[int]:
+    """Twice the longest answer, at most a quarter of the context; the default where an answer was cut off."""
+    if not all(free.whole):
+        cut = len(free.whole) - sum(free.whole)
+        return Choice(None, f"{cut} of {len(free.whole)} answers did not end by themselves")
+    longest = max(free.answer)
+    tokens = max(1, min(max(_RESERVE, math.ceil(2 * longest / 16) * 16), context // 4))
+    return Choice(tokens, f"the longest of {len(free.answer)} answers took {longest} tokens")
+
+
+def choose_closing(own: Sample, others: Mapping[str, Sample]) -> Choice[str]:
+    """The message with the most right answers, if it is surely better than the family's own; None: the family's.
+
+    All were measured under one budget. The interval is widened for the number of candidates (Bonferroni).
+    """
+    if not others:
+        return Choice(None, "there was no other to try")
+    level = 1.0 - 0.05 / len(others)
+    better = [
+        text for text, one in others.items() if difference_interval(one.correct, own.correct, level=level)[0] > 0.0
+    ]
+    if not better:
+        return Choice(None, f"no other is surely better than {own.accuracy:.3f} right")
+    best = max(better, key=lambda text: others[text].accuracy)
+    return Choice(best, f"{others[best].accuracy:.3f} right, against {own.accuracy:.3f} with the family's")
+
+
+def holds(free: Sample, tried: Sample) -> bool:
+    """Whether an early exit keeps enough of what is right without it."""
+    return tried.accuracy >= KEPT * free.accuracy
+
+
+def choose_exit(free: Sample, tried: Mapping[Threshold, Sample]) -> Choice[Threshold]:
+    """Of the thresholds that hold, the one of fewest tokens (of equal ones the smallest); None: off."""
+    few = too_few(free)
+    if few:
+        return Choice(None, few)
+    held = {threshold: one for threshold, one in tried.items() if holds(free, one)}
+    if not held:
+        return Choice(None, f"none keeps {KEPT:.0%} of what is right without it")
+    best = min(held, key=lambda threshold: (held[threshold].mean_tokens, threshold))
+    if difference_interval(held[best].tokens, free.tokens)[1] >= 0.0:
+        return Choice(None, f"it does not surely save tokens: {_cost(held[best])}, against {_cost(free)} without")
+    return Choice(best, f"{_cost(held[best])}, against {_cost(free)} without")
+
+
+def too_few(free: Sample) -> str:
+    """Why no early exit can be judged by so many problems; empty: it can."""
+    if len(free.correct) < LEAST_PROBLEMS:
+        return f"{len(free.correct)} problems cannot tell; at least {LEAST_PROBLEMS} can"
+    return "" if any(free.correct) else "nothing is right without it either"
+
+
+def choose_exits(free: Sample, probe: Sample, soft: Sample, both: Sample) -> Choice[Literal["both", "probe", "soft"]]:
+    """Whether two exits that are good alone are better together; else the cheaper one."""
+    alone: Literal["probe", "soft"] = "probe" if probe.mean_tokens <= soft.mean_tokens else "soft"
+    if not holds(free, both):
+        return Choice(alone, f"together they keep too little: {_cost(both)}")
+    if both.mean_tokens >= min(probe.mean_tokens, soft.mean_tokens):
+        return Choice(alone, f"together they save no more: {_cost(both)}")
+    return Choice("both", f"together {_cost(both)}")
+
+
+def choose_efforts(off: Sample, tried: Mapping[int, Sample], free: Sample) -> Choice[EffortTokens]:
+    """For each effort the least budget that reaches its share of what unlimited thought gains over none.
+
+    The accuracies are first made to rise with the budget (isotonic regression), so that a lucky run does not pass for
+    a sufficient one. Low and medium stay bounded, at the longest natural thought; high is unlimited where no budget
+    reaches it. None: the gain itself is in doubt.
+    """
+    if difference_interval(free.correct, off.correct)[0] <= 0.0:
+        return Choice(
+            None, f"thinking is not surely better than none: {free.accuracy:.3f} right, {off.accuracy:.3f} without"
+        )
+    budgets = sorted(tried)
+    curve = rising([off.accuracy, *(tried[budget].accuracy for budget in budgets), free.accuracy])
+    none, all_of_it = curve[0], curve[-1]
+
+    def least(share: float) -> int | None:
+        target = none + share * (all_of_it - none) - 1e-9
+        return next((one for one, reached in zip(budgets, curve[1:-1], strict=True) if reached >= target), None)
+
+    longest = _stepped(natural_lengths(free)[-1])
+    low = least(SHARES["low"]) or longest
+    medium = least(SHARES["medium"]) or max(low, longest)
+    reason = f"{free.accuracy:.3f} right with unlimited thought, {off.accuracy:.3f} without any"
+    return Choice(EffortTokens(low, medium, least(SHARES["high"])), reason)
+
+
+def rising(values: Sequence[float]) -> list[float]:
+    """The nearest values that never fall, by least squares (pool adjacent violators, Ayer et al. 1955)."""
+    pools: list[tuple[float, int]] = []
+    for value in values:
+        mean, count = value, 1
+        while pools and pools[-1][0] > mean:
+            before, many = pools.pop()
+            mean, count = (mean * count + before * many) / (count + many), count + many
+        pools.append((mean, count))
+    return [mean for mean, count in pools for _ in range(count)]
+
+
+def _stepped(tokens: float) -> int:
+    return max(_STEP, math.ceil(tokens / _STEP) * _STEP)
+
+
+def _cost(sample: Sample) -> str:
+    return f"{sample.accuracy:.3f} right at {sample.mean_tokens:.1f} tokens a reply"

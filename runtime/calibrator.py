@@ -1,0 +1,178 @@
+"""Measures a model for its profile: the runs that the rules of `runtime.calibration` choose from, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from models.errors import CannotMeetError
+from models.family import Family
+from runtime import calibration, opening
+from runtime.bench.asking import Asking, Run
+from runtime.bench.budget import bootstrap_interval, show_budget
+from runtime.calibration import Choice, Sample
+from runtime.endings import default_endings, with_exits
+from runtime.problems import Problem
+from runtime.profile import EffortTokens, Origin, Profile, Row
+from runtime.request import Endings, Probing
+from runtime.thinking_control import default_reserve
+
+_FILE_MESSAGE: Final = "kangae.closing_message"  # a GGUF field that a model's maker may set
+_BARE: Final = "\n"  # the closer on a line of its own, as models write it
+_SHORT: Final = "\n\nTime is up. I answer now.\n"
+_TRIALS: Final = ((0.80, 1), (0.90, 1), (0.95, 1), (0.99, 1), (0.95, 2))
+"""Confidence and equal answers in a row, the boldest first (arXiv 2504.15895 takes 0.95 and one answer)."""
+_MARGINS: Final = (1.0, 0.5, 0.25, 0.1)
+"""Nats, the boldest first (arXiv 2510.00546 takes 0.25)."""
+
+
+def calibrate(
+    asking: Asking, problems: Sequence[Problem], origin: Origin, *, progress: Callable[[str], None] | None = None
+) -> Profile:
+    """Measure an open model, which was opened without a profile, and choose. Early exits need a spare place in it.
+
+    Raises CannotMeetError for a model that does not think. Ctrl-C ends it with KeyboardInterrupt.
+    """
+    return _Calibrator(asking, problems, progress).profile(origin)
+
+
+class _Calibrator:
+    def __init__(self, asking: Asking, problems: Sequence[Problem], progress: Callable[[str], None] | None) -> None:
+        self._asking = asking
+        self._problems = problems
+        self._progress = progress
+        self._family = opening.responder_family(asking.responder)
+        self._endings = default_endings(asking.responder.facts)
+        self._rows: list[Row] = []
+        self._samples: dict[tuple[int | None, Endings], Sample] = {}
+
+    def profile(self, origin: Origin) -> Profile:
+        context = self._asking.responder.context
+        free = self._run("natural", "unlimited", None)
+        if not calibration.natural_lengths(free):
+            raise CannotMeetError(
+                f"{origin.model} thought on none of {len(self._problems)} problems, so there is nothing to calibrate; "
+                "choose a model that thinks, or other problems with --problems."
+            )
+        reserve = calibration.choose_reserve(free, context)
+        closing = self._closing(free)
+        self._endings = replace(self._endings, closing=closing.value)
+        efforts = self._efforts(free, context - (reserve.value or default_reserve(context)))
+        least = calibration.choose_least(free)
+        trial, margin, together = self._exits(free, least)
+        confidence, agreeing = trial.value if trial.value is not None else (None, Probing.agreeing)
+        reasons = {
+            "closing message": closing.reason,
+            "efforts": efforts.reason,
+            "trial answers": trial.reason,
+            "soft close": margin.reason,
+            "answer's reserve": reserve.reason,
+        }
+        if together:
+            reasons["early exits"] = together
+        return Profile(
+            origin=origin,
+            least=least,
+            closing_message=closing.value,
+            confidence=confidence,
+            agreeing=agreeing,
+            margin=margin.value,
+            efforts=efforts.value,
+            reserve=reserve.value,
+            reasons=reasons,
+            rows=tuple(self._rows),
+        )
+
+    def _closing(self, free: Sample) -> Choice[str]:
+        budget = calibration.half_budget(free)
+        own = self._run("closing message", "the family's", budget)
+        others = {
+            text: self._run("closing message", name, budget, replace(self._endings, closing=text))
+            for text, name in _messages(self._family, self._asking.responder.facts.metadata).items()
+        }
+        return calibration.choose_closing(own, others)
+
+    def _efforts(self, free: Sample, room: int) -> Choice[EffortTokens]:
+        off = self._run("budget", "off", 0)
+        tried = {
+            budget: self._run("budget", show_budget(budget), budget)
+            for budget in calibration.budgets_to_try(free, room)
+        }
+        return calibration.choose_efforts(off, tried, free)
+
+    def _exits(self, free: Sample, least: int) -> tuple[Choice[tuple[float, int]], Choice[float], str]:
+        """The trial answers and the soft close, and what was found of the two together (empty: not looked)."""
+        trials: dict[tuple[float, int], Sample] = {}
+        margins: dict[float, Sample] = {}
+        if not calibration.too_few(free):
+            for trial in _TRIALS:
+                name = f"confidence {trial[0]:.2f}, {trial[1]} alike"
+                trials[trial] = self._run("trial answers", name, None, with_exits(self._endings, least, trial, None))
+                if calibration.holds(free, trials[trial]):
+                    break  # a more cautious one costs more
+            for margin in _MARGINS:
+                name = f"margin {margin:.2f}"
+                margins[margin] = self._run("soft close", name, None, with_exits(self._endings, least, None, margin))
+                if calibration.holds(free, margins[margin]):
+                    break
+        probing = calibration.choose_exit(free, trials)
+        soft = calibration.choose_exit(free, margins)
+        if probing.value is None or soft.value is None:
+            return probing, soft, ""
+        endings = with_exits(self._endings, least, probing.value, soft.value)
+        both = self._run("early exits", "both", None, endings)
+        chosen = calibration.choose_exits(free, trials[probing.value], margins[soft.value], both)
+        if chosen.value == "soft":
+            probing = Choice(None, f"the soft close alone is better ({probing.reason})")
+        if chosen.value == "probe":
+            soft = Choice(None, f"trial answers alone are better ({soft.reason})")
+        return probing, soft, chosen.reason
+
+    def _run(self, stage: str, setting: str, budget: int | None, endings: Endings | None = None) -> Sample:
+        endings = endings or self._endings
+        known = self._samples.get((budget, endings))
+        if known is not None:
+            return known
+        told = f"{stage}: {setting}" + (f" at {budget} tokens" if budget and stage != "budget" else "")
+        self._tell(f"{told}, {len(self._problems)} problems")
+        run = self._asking.ask(self._problems, budget, endings=endings)
+        sample = self._samples[budget, endings] = sample_of(run)
+        low, high = bootstrap_interval(run.outcomes)
+        thinking = sum(sample.thinking) / len(sample.thinking)
+        self._rows.append(
+            Row(
+                stage, setting, budget, len(sample.correct), round(sample.accuracy, 4), (low, high),
+                round(sample.mean_tokens, 2), round(thinking, 2),
+            )
+        )  # fmt: skip
+        self._tell(f"{told}: {sample.accuracy:.3f} right in {run.seconds:.1f} s")
+        return sample
+
+    def _tell(self, line: str) -> None:
+        if self._progress is not None:
+            self._progress(line)
+
+
+def sample_of(run: Run) -> Sample:
+    """What the rules need of a run with one seed: its outcomes are in the order of the problems."""
+    replies = [one.reply for one in run.outcomes]
+    usages = [reply.usage for reply in replies]
+    return Sample(
+        correct=tuple(one.correct for one in run.outcomes),
+        tokens=tuple(usage.thinking_tokens + usage.probe_tokens + usage.answer_tokens for usage in usages),
+        thinking=tuple(usage.thinking_tokens for usage in usages),
+        answer=tuple(usage.answer_tokens for usage in usages),
+        natural=tuple(reply.close == "natural" for reply in replies),
+        whole=tuple(reply.finish == "stop" for reply in replies),
+    )
+
+
+def _messages(family: Family, metadata: Mapping[str, str]) -> dict[str, str]:
+    """Closing messages besides the family's own, each once, and what to call them."""
+    given = str(metadata.get(_FILE_MESSAGE, ""))
+    named = {given: "the model file's"} if given.strip() else {}
+    for text, name in ((_BARE, "none, the closer alone"), (_SHORT, "a short one")):
+        named.setdefault(text, name)
+    named.pop(family.closing_message, None)
+    return named

@@ -1,0 +1,79 @@
+"""What a turn comes to when it is over: its reply, and what is to be said against it."""
+
+from __future__ import annotations
+
+import uuid
+
+from models.errors import KangaeError
+from runtime.hesitation import hesitations
+from runtime.reply import Finish, ModelLabel, Reply, SpentBudget, Usage
+from runtime.request import Request
+from runtime.turn_clock import TurnClock
+from runtime.turn_state import TurnState
+from runtime.votes import confidence
+
+LATE = "deadline: "
+"""What the flag of a reply begins with that the deadline cut off, also where it has no answer."""
+_LEAK_START = 800  # signs, about 200 tokens
+_HESITATIONS = 2
+
+
+def ending_flags(finish: Finish, error: Exception | None, answer: str, *, late: bool) -> tuple[str, ...]:
+    """Flags of a turn that ended in this way. `late`: the deadline left no time for a token more."""
+    flags: tuple[str, ...] = ()
+    if isinstance(error, KangaeError):
+        flags = (f"{error.title}: {error.detail}",)
+    elif error is not None:
+        flags = (f"The engine failed: {error}",)
+    elif finish == "length" and late:
+        flags = (f"{LATE}the answer was cut off",)
+    if hesitations(answer[:_LEAK_START]) > _HESITATIONS:
+        flags = (*flags, "leak: the answer goes on thinking")
+    return flags
+
+
+def make_reply(
+    request: Request,
+    model: ModelLabel,
+    state: TurnState,
+    clock: TurnClock,
+    *,
+    finish: Finish,
+    flags: tuple[str, ...],
+    prompt_tokens: int,
+    cached: int,
+) -> Reply:
+    """The reply of a turn that is over. `cached`: prompt tokens that its prefill found in the cache."""
+    budget, spent, said = request.budget, state.tracker.thinking_tokens, state.said
+    tokens = None if budget.tokens is None else budget.tokens + state.granted
+    return Reply(
+        id=request.id or uuid.uuid4().hex,
+        question=next((one.content for one in reversed(request.messages) if one.role == "user"), ""),
+        model=model,
+        thinking=said.thinking,
+        answer=said.answer,
+        close=state.control.close or "natural",
+        finish=finish,
+        usage=Usage(
+            prompt_tokens=prompt_tokens,
+            cached_tokens=cached,
+            thinking_tokens=spent,
+            forced_tokens=state.forced_tokens,
+            probe_tokens=0 if state.steering.trials is None else state.steering.trials.spent,
+            answer_tokens=state.tracker.answer_tokens,
+        ),
+        budget=SpentBudget(
+            tokens=tokens,
+            seconds=budget.seconds,
+            effort=budget.effort,
+            answer_reserve=state.control.limits.reserve,
+            overshoot_tokens=0 if tokens is None else max(0, spent - tokens),
+        ),
+        timings=clock.timings(
+            fresh=prompt_tokens - cached if clock.prefilled else 0,
+            thinking=said.began("thinking"),
+            answer=said.began("answer"),
+        ),
+        flags=flags,
+        confidence=confidence(state.log_probabilities) if request.confidence else None,
+    )

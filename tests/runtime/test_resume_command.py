@@ -1,0 +1,138 @@
+"""Ctrl-C in `kangae ask`, and `kangae sessions resume` in another process: over the scripted engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import kangae
+from runtime import opening
+from runtime.backends.fake import FakeBackend, scripted
+from runtime.kept_turns import KeptTurns
+from runtime.local_responder import LocalResponder
+from runtime.store import Store
+from tests.fakes.scripted_model import FAMILY, VOCABULARY
+
+THOUGHT, ANSWER = "One plus one.\nIs it two? It is.", "It is **2**."
+
+
+class Machine:
+    """Stands for `open_model`: each model that is opened is interrupted, as by Ctrl-C, in its decode `interrupt`."""
+
+    def __init__(self) -> None:
+        self.interrupt = -1
+        self.opened: list[dict[str, Any]] = []
+
+    def __call__(self, name: str, *, context: int | None = None, **options: object) -> LocalResponder:
+        self.opened.append({"name": name, "context": context})
+        script = scripted(VOCABULARY, f"<think>\n{THOUGHT}\n</think>\n\n{ANSWER}")
+        backend = FakeBackend(script, VOCABULARY, context=context or 700, on_decode=self._on_decode)
+        return LocalResponder(backend, FAMILY, backend_name="fake")
+
+    def _on_decode(self, backend: FakeBackend) -> None:
+        if len(backend.batches) == self.interrupt:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    made = Machine()
+    monkeypatch.setattr(opening, "open_model", made)
+    return made
+
+
+@pytest.fixture
+def run(machine: Machine, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def call(*words: str, interrupt: int = -1) -> tuple[int, str, str]:
+        machine.interrupt = interrupt
+        code = kangae.main(list(words))
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def kept_records() -> list[dict[str, Any]]:
+    with Store.open() as store:
+        return [reply.record for one in store.conversations() for reply in store.replies(one.id)]
+
+
+def session() -> str:
+    with Store.open() as store:
+        (one,) = store.conversations()
+        return one.id
+
+
+def test_what_ctrl_c_stopped_goes_on_and_its_session_holds_one_whole_reply(run: Run, machine: Machine) -> None:
+    code, out, err = run("ask", "1+1?", interrupt=12)
+    assert (code, out) == (130, "")
+    told = f"Interrupted; what was produced is kept. `kangae sessions resume {session()}` goes on with it."
+    assert err == f"One plus o\n{told}\n"
+    code, out, err = run("sessions", "list")
+    assert f"`kangae sessions resume {session()}` goes on with: 1+1?" in out
+    code, out, err = run("sessions", "resume", session()[:5])
+    assert (code, out, err) == (0, ANSWER + "\n", "ne.\nIs it two? It is.\n")
+    assert machine.opened[-1] == {"name": "fake.gguf", "context": 700}
+    (record,) = kept_records()
+    assert (record["thinking"], record["answer"], record["finish"]) == (THOUGHT, ANSWER, "stop")
+    assert KeptTurns().all() == []
+    code, _, err = run("sessions", "resume", session())
+    assert code == 2 and "nothing to go on with" in err
+
+
+def test_an_answer_under_way_is_printed_whole(run: Run) -> None:
+    run("ask", "1+1?", interrupt=48)
+    (record,) = kept_records()
+    assert record["answer"] and record["answer"] != ANSWER
+    assert run("sessions", "resume") == (0, ANSWER + "\n", "")
+
+
+def test_json_is_the_reply_of_an_uninterrupted_turn(run: Run) -> None:
+    wanted = json.loads(run("ask", "1+1?", "--json", "--no-store")[1])
+    code, out, _ = run("ask", "1+1?", "--json", interrupt=12)
+    assert (code, json.loads(out)["finish"]) == (130, "cancelled")
+    stopped = json.loads(run("sessions", "list", "--json")[1])["resumable"]
+    assert [(one["id"], one["session"], one["question"]) for one in stopped] == [
+        (json.loads(out)["id"], session(), "1+1?")
+    ]
+    code, out, _ = run("sessions", "resume", "--json", interrupt=9)
+    assert (code, json.loads(out)["finish"]) == (130, "cancelled")  # stopped once more
+    code, out, _ = run("sessions", "resume", stopped[0]["id"][:6], "--json")
+    reply = json.loads(out)
+    assert code == 0
+    for name in ("thinking", "answer", "close", "finish", "usage", "budget", "model"):
+        assert reply[name] == wanted[name]
+    assert [record["id"] for record in kept_records()] == [reply["id"]]
+
+
+def test_what_is_not_to_be_kept_is_not(run: Run) -> None:
+    code, _, err = run("ask", "1+1?", "--no-store", interrupt=12)
+    assert (code, err) == (130, "One plus o\nInterrupted; what was produced is kept.\n")
+    assert KeptTurns().all() == []
+    assert run("sessions", "resume")[0] == 2
+
+
+def test_a_removed_session_takes_its_turn_with_it(run: Run) -> None:
+    run("ask", "1+1?", interrupt=12)
+    assert len(KeptTurns().all()) == 1
+    assert run("sessions", "remove", session())[0] == 0
+    assert KeptTurns().all() == []
+
+
+def test_a_damaged_turn_is_one_sentence(run: Run) -> None:
+    run("ask", "1+1?", interrupt=12)
+    (turn,) = KeptTurns().all()
+    path = KeptTurns().folder / f"{turn.id}.turn"
+    os.truncate(path, 100)
+    code, out, err = run("sessions", "resume", session())
+    assert (code, out) == (7, "")
+    assert "cannot be gone on with" in err and "Traceback" not in err
+    assert run("sessions", "list")[0] == 0
