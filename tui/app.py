@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import monotonic
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
@@ -19,9 +19,10 @@ from models.errors import KangaeError
 from models.plain_text import one_line
 from runtime.commands.keep import KeptConversation
 from runtime.effort import effort_tokens
-from runtime.request import Budget, Request
 from runtime.request import Message as Said
+from runtime.request import Request
 from runtime.responder import Control, Responder
+from runtime.resumable import Resumable
 from tui.budget_steps import budget_name, budget_steps, larger_budget, smaller_budget
 from tui.chat_options import ChatOptions
 from tui.conversation import Conversation
@@ -37,15 +38,19 @@ from tui.theme import KANGAE_THEME
 from tui.turn import Turn
 from tui.turn_feed import TurnFeed
 from tui.turn_keeper import STOPPING_S, TurnKeeper
+from tui.turn_search import TurnSearch
 from tui.welcome import Example
+
+if TYPE_CHECKING:
+    from runtime.kept_turns import KeptTurns
 
 _FLUSH_S = 0.1  # new text is laid out ten times a second: each layout costs, and nobody reads faster
 _LEAVING_S = 0.3  # the same grace as for any stopped turn would be too long where the system ends the program
 
 
 class KangaeApp(LiveKeys):
-    """`opener` opens the model (in a thread); `log` begins a conversation that is kept; `preferences` is the file of
-    view settings."""
+    """`opener` opens the model (in a thread); `log` begins a conversation that is kept; `turns` gives the place where
+    turns are kept until they end; `preferences` is the file of view settings."""
 
     CSS_PATH = Path(__file__).with_name("kangae.tcss")
     TITLE = "Kangae"
@@ -70,6 +75,9 @@ class KangaeApp(LiveKeys):
     class ModelNews(Message):
         """The model is opened, failed to, or came a little nearer."""
 
+    class OfferNews(Message):
+        """A turn was found that was interrupted, or could not be looked for."""
+
     def __init__(
         self,
         opener: Opener,
@@ -77,6 +85,7 @@ class KangaeApp(LiveKeys):
         *,
         model_name: str = "",
         log: Callable[[], KeptConversation] | None = None,
+        turns: Callable[[], KeptTurns] | None = None,
         preferences: Path | None = None,
     ) -> None:
         super().__init__()
@@ -86,11 +95,11 @@ class KangaeApp(LiveKeys):
         self._slot = ModelSlot(opener, lambda: self._tell(self.ModelNews()))
         self._model_name = model_name
         self._keeper = TurnKeeper(log, self._tell_not_kept)
+        self._keeps_turns = turns is not None
+        self._search = TurnSearch(turns, lambda: self._tell(self.OfferNews()))
         self._preferences_file = preferences
         self._preferences = Preferences.load(preferences)
         self._history: list[Said] = []
-        self._feed: TurnFeed | None = None
-        self._turn: Turn | None = None
         self._ticker: Timer | None = None
         self._drawing = asyncio.Lock()
 
@@ -123,16 +132,6 @@ class KangaeApp(LiveKeys):
         return self._feed is not None
 
     @property
-    def live_control(self) -> Control | None:
-        """What steers the turn under way."""
-        return self._feed.control if self._feed is not None else None
-
-    @property
-    def live_turn(self) -> Turn | None:
-        """The newest turn."""
-        return self._turn
-
-    @property
     def ready(self) -> bool:
         """Whether the model is open."""
         return self._slot.responder is not None
@@ -151,30 +150,40 @@ class KangaeApp(LiveKeys):
 
     async def ask(self, question: str) -> None:
         """Begin a turn."""
-        messages = [Said("system", self.options.system)] if self.options.system else []
-        messages += [*self._history, Said("user", question)]
-        options = self.options
-        budget = Budget(
-            self.budget,
-            seconds=options.deadline,
-            effort=self._effort,
-            answer_reserve=options.max_answer,
-            minimum=options.minimum,
-        )
+        earlier = tuple(self._history)
+        messages, tokens, effort = (*earlier, Said("user", question)), self.budget, self._effort
 
         def make_request(responder: Responder) -> Request:
-            sampling = self.options.sampling(responder, not budget.off) if self.options.sampling is not None else None
-            return Request(tuple(messages), budget, sampling, id=secrets.token_hex(8))
+            request = self.options.request(responder, messages, tokens, effort, secrets.token_hex(8))
+            return Resumable.of(request) if self._keeps_turns else request
 
-        feed = TurnFeed(self._slot.wait, make_request, Control(), lambda: self._tell(self.TurnNews()))
+        feed = self._feed_of(make_request)
+        folded, deadline = self._preferences.folded, self.options.deadline
+        turn = Turn(question, tokens, folded=folded, started=feed.started, deadline=deadline, earlier=earlier)
+        await self._begin(feed, turn)
+
+    async def go_on(self) -> None:
+        """Go on with the turn that is offered."""
+        found = self._search.end()
+        if found is None:
+            return
+        feed = self._feed_of(lambda _: found.request, granted=found.granted)
         turn = Turn(
-            question,
-            self.budget,
+            found.question,
+            found.budget,
             folded=self._preferences.folded,
             started=feed.started,
-            deadline=options.deadline,
-            continued=bool(self._history),
+            deadline=found.seconds_left,
+            earlier=found.earlier,
+            thought_for=found.thought_for,
         )
+        await self._begin(feed, turn)
+
+    def _feed_of(self, make_request: Callable[[Responder], Request], *, granted: int | None = None) -> TurnFeed:
+        return TurnFeed(self._slot.wait, make_request, Control(), lambda: self._tell(self.TurnNews()), granted=granted)
+
+    async def _begin(self, feed: TurnFeed, turn: Turn) -> None:
+        self._search.end()
         self._feed, self._turn = feed, turn
         await self.query_one(Conversation).add(turn)
         turn.thought.wait("reading" if self.ready else "waiting for the model")
@@ -208,7 +217,7 @@ class KangaeApp(LiveKeys):
     async def _draw(self) -> None:
         async with self._drawing:
             feed, turn = self._feed, self._turn
-            if feed is None or turn is None:
+            if feed is None or turn is None or not self.is_running:  # while it ends, its widgets go one by one
                 return
             await turn.apply(feed.take())
             turn.tick(monotonic(), feed.asked)
@@ -229,7 +238,7 @@ class KangaeApp(LiveKeys):
         used = usage.prompt_tokens + usage.thinking_tokens + usage.forced_tokens + usage.answer_tokens
         self.query_one(StatusLine).show_context(used, responder.context if responder is not None else 0)
         if reply.answer.strip():
-            self._history += [Said("user", turn.question), Said("assistant", reply.answer)]
+            self._history = [*turn.earlier, Said("user", turn.question), Said("assistant", reply.answer)]
 
     def _stop_and_keep(self, seconds: float) -> None:
         feed, self._feed = self._feed, None
@@ -248,6 +257,7 @@ class KangaeApp(LiveKeys):
             if self._effort is not None:
                 self.set_budget(effort_tokens(self._effort, facts))
             status.show_model(one_line(" · ".join(part for part in (facts.name, facts.quant) if part)))
+            self._search.begin(facts.file)
         elif slot.error is not None:
             status.show_model("no model")
             if not self.busy:
@@ -256,10 +266,20 @@ class KangaeApp(LiveKeys):
             part = f" {slot.loaded:.0%}" if slot.loaded else ""
             status.show_model(one_line(f"loading {Path(self._model_name).name or 'the model'}{part} …"))
 
+    async def on_kangae_app_offer_news(self) -> None:
+        found, error = self._search.found, self._search.error
+        if found is not None:
+            await self.query_one(Conversation).offer(Note(found.offer))
+        elif error is not None:
+            await self.query_one(Conversation).offer(Note.of_error(error))
+        self.refresh_bindings()
+
     # keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys that steer a turn are there while one is under way."""
+        """Keys that steer a turn are there while one is under way; F5 also where one can be gone on with."""
+        if action == "pause" and self._search.found is not None:
+            return True
         return self.busy if action in ("answer_now", "stop", "think_more", "pause") else True
 
     def action_next_budget(self) -> None:
@@ -300,6 +320,7 @@ class KangaeApp(LiveKeys):
             self._stop_and_keep(STOPPING_S)
             self._turn = None
             self._history = []
+            self._search.end()
             self._keeper.begin_conversation()
             if self._ticker is not None:
                 self._ticker.pause()

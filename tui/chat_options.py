@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from runtime.request import Sampling
+from runtime.request import Budget, Message, Request, Sampling
 from runtime.responder import Responder
 
 
@@ -24,3 +24,19 @@ class ChatOptions:
     max_answer: int | None = None
     system: str = ""
     sampling: Callable[[Responder, bool], Sampling | None] | None = None
+
+    def request(
+        self, responder: Responder, said: Sequence[Message], tokens: int | None, effort: str | None, identity: str
+    ) -> Request:
+        """What is asked of an open model: `said`, with the question last, may be thought about for so many tokens, or
+        with that effort."""
+        system = [Message("system", self.system)] if self.system else []
+        budget = Budget(
+            tokens,
+            seconds=self.deadline,
+            effort=effort,
+            answer_reserve=self.max_answer,
+            minimum=self.minimum,
+        )
+        sampling = self.sampling(responder, not budget.off) if self.sampling is not None else None
+        return Request((*system, *said), budget, sampling, id=identity)

@@ -23,6 +23,7 @@ from runtime.commands.options import (
 
 if TYPE_CHECKING:
     from runtime.commands.keep import KeptConversation
+    from runtime.kept_turns import KeptTurns
     from runtime.responder import Responder
     from runtime.settings import Settings
     from tui.chat_options import ChatOptions
@@ -63,6 +64,7 @@ def run_chat(arguments: argparse.Namespace) -> int:
         options,
         model_name=chosen(arguments, settings, "model"),
         log=make_log(options, settings),
+        turns=make_turns(settings),
         preferences=state_folder() / "tui.json",
     )
     app.run()
@@ -99,6 +101,17 @@ def make_log(options: ChatOptions, settings: Settings) -> Callable[[], KeptConve
     return functools.partial(KeptConversation, system=options.system, thinking_days=settings.thinking_days, linked=True)
 
 
+def make_turns(settings: Settings) -> Callable[[], KeptTurns] | None:
+    """Gives the place where turns are kept until they end; None where nothing is to be kept."""
+
+    def turns() -> KeptTurns:
+        from runtime.kept_turns import KeptTurns
+
+        return KeptTurns()
+
+    return turns if settings.store else None
+
+
 def make_opener(arguments: argparse.Namespace, settings: Settings) -> Callable[[Callable[[float], None]], Responder]:
     """Opens the model in a worker process, so that the interface survives what the C library does not."""
     from runtime import opening
@@ -109,6 +122,7 @@ def make_opener(arguments: argparse.Namespace, settings: Settings) -> Callable[[
         context=chosen(arguments, settings, "context"),
         threads=chosen(arguments, settings, "threads"),
         gpu_layers=chosen(arguments, settings, "gpu_layers"),
+        profile=not arguments.no_profile,
     )
     model = chosen(arguments, settings, "model")
     return lambda on_progress: WorkerResponder(open=open_model, model=model, on_progress=on_progress)

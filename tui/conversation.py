@@ -7,12 +7,14 @@ from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.widget import Widget
 
+from tui.note import Note
 from tui.question_box import QuestionBox
 from tui.turn import Turn
 from tui.welcome import Welcome
 
 MOST_TURNS = 50
 """Turns that stay on the screen's tree; older ones are in the store alone."""
+_OFFER = "-offer"
 
 
 class Page(Vertical):
@@ -28,11 +30,17 @@ class Conversation(VerticalScroll):
     async def add(self, widget: Widget) -> None:
         """Put a turn or a note at the end and go there."""
         await self.query(Welcome).remove()
+        await self.query(f".{_OFFER}").remove()
         turns = list(self.query(Turn))
         for old in turns[: max(0, len(turns) + 1 - MOST_TURNS)]:
             await old.remove()
         await self.query_one(Page).mount(widget)
         self.anchor()
+
+    async def offer(self, note: Note) -> None:
+        """Put a note before all else; it goes with the next thing that is added."""
+        note.add_class(_OFFER)
+        await self.query_one(Page).mount(note, before=0)
 
     async def reset(self) -> None:
         """Begin anew."""

@@ -17,7 +17,7 @@ KEYS: tuple[tuple[str, str], ...] = (
     ("Shift+F2", "a larger thinking budget"),
     ("F3, Ctrl+O", "answer now: end the thought and answer"),
     ("F4", "raise the budget of the thought by half"),
-    ("F5", "pause, and go on"),
+    ("F5", "pause, and go on; also with an interrupted thought"),
     ("Enter", "while it thinks: a hint for the thought"),
     ("Esc", "stop; what was written is kept"),
     ("Ctrl+T", "show or fold the thought, now and from here on"),

@@ -9,33 +9,40 @@ from textual.binding import Binding, BindingType
 from runtime.responder import Control
 from tui.calm_app import CalmApp
 from tui.turn import Turn
+from tui.turn_feed import TurnFeed
 
 LEAST_MORE = 64
 """Thinking tokens that one press adds, or half of the budget if that is more."""
 
 
 class LiveKeys(CalmApp):
-    """An application with at most one turn under way."""
+    """An application with at most one turn under way: its feed, None between turns. The newest turn stays in sight."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f4", "think_more", "More", show=False),
         Binding("f5", "pause", "Pause", show=False),
     ]
 
+    _feed: TurnFeed | None = None
+    _turn: Turn | None = None
+
     @property
     def live_control(self) -> Control | None:
         """What steers the turn under way; None where there is none."""
-        raise NotImplementedError
+        return self._feed.control if self._feed is not None else None
 
     @property
     def live_turn(self) -> Turn | None:
-        """The newest turn."""
-        raise NotImplementedError
+        """The newest turn; None before the first."""
+        return self._turn
 
     def action_answer_now(self) -> None:
-        """End the thought and answer."""
-        if self.live_control is not None:
-            self.live_control.answer_now()
+        """End the thought and answer, also from a pause."""
+        control, turn = self.live_control, self.live_turn
+        if control is not None and turn is not None:
+            control.answer_now()
+            control.resume()
+            turn.pause(False)
 
     def action_stop(self) -> None:
         """End the turn; what was written stays."""
@@ -57,16 +64,20 @@ class LiveKeys(CalmApp):
             control.more(more)
             turn.thought.raise_budget(more)
 
-    def action_pause(self) -> None:
-        """Stand still, or go on."""
+    async def action_pause(self) -> None:
+        """Stand still, or go on; between turns: go on with one of before."""
         control, turn = self.live_control, self.live_turn
         if control is None or turn is None:
+            await self.go_on()
             return
         if control.paused:
             control.resume()
         else:
             control.pause()
-        turn.thought.pause(control.paused)
+        turn.pause(control.paused)
+
+    async def go_on(self) -> None:
+        """Go on with a turn that was interrupted, where there is one."""
 
     def give_hint(self, text: str) -> bool:
         """Put a text into the thought under way; False where it has ended."""
@@ -74,5 +85,6 @@ class LiveKeys(CalmApp):
         if control is None or turn is None or turn.thought.over or turn.thought.budget == 0:
             return False
         control.hint(text)
+        turn.hint(text)
         self.notify("A hint: it is put into the thought at the end of its line.", markup=False)
         return True

@@ -34,13 +34,15 @@ class ReplySoFar:
                 self._answer.append(event.text)
                 self._answered = event.tokens
 
-    def reply(self, finish: Finish, seconds: float, flags: tuple[str, ...] = ()) -> Reply | None:
-        """The reply as far as it goes, after so many seconds; None if nothing was thought or answered."""
+    def reply(self, finish: Finish, seconds: float, flags: tuple[str, ...] = (), *, granted: int = 0) -> Reply | None:
+        """The reply as far as it goes, after so many seconds; None if nothing was thought or answered. `granted`:
+        thinking tokens that were added to the budget."""
         thinking, answer = "".join(self._thinking).strip("\r\n"), "".join(self._answer).strip()
         if not thinking and not answer:
             return None
         budget = self._request.budget
-        over = 0 if budget.tokens is None else max(0, self._thought - budget.tokens)
+        tokens = None if budget.tokens is None else budget.tokens + granted
+        over = 0 if tokens is None else max(0, self._thought - tokens)
         return Reply(
             id=self._request.id,
             question=next((one.content for one in reversed(self._request.messages) if one.role == "user"), ""),
@@ -55,7 +57,7 @@ class ReplySoFar:
                 thinking_tokens=self._thought,
                 answer_tokens=self._answered,
             ),
-            budget=SpentBudget(budget.tokens, budget.seconds, budget.effort, budget.answer_reserve or 0, over),
+            budget=SpentBudget(tokens, budget.seconds, budget.effort, budget.answer_reserve or 0, over),
             timings=Timings(total_s=seconds),
             flags=flags,
         )

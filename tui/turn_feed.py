@@ -19,6 +19,7 @@ class TurnFeed:
     """Gathers events with their times; `on_news` is called (in the thread) for what should be seen at once.
 
     The thread is a daemon: quitting does not wait for a model that is still loading or a decode that is still going.
+    `granted`: the turn goes on, after so many thinking tokens were added to its budget; None: it begins.
     """
 
     def __init__(
@@ -27,14 +28,18 @@ class TurnFeed:
         make_request: Callable[[Responder], Request],
         control: Control,
         on_news: Callable[[], None],
+        *,
+        granted: int | None = None,
     ) -> None:
         self.control = control
+        self.resumed = granted is not None
         self.started = monotonic()
         self.asked: float | None = None
         """When the open model was asked: a deadline counts from then. None while the model is waited for."""
         self._responder = responder
         self._make_request = make_request
         self._on_news = on_news
+        self._granted = granted or 0
         self._lock = threading.Lock()
         self._events: list[tuple[float, Event | KangaeError]] = []
         self._so_far: ReplySoFar | None = None
@@ -63,7 +68,8 @@ class TurnFeed:
                 stopped = error is None or isinstance(error, InterruptedByUser)
                 flags = () if error is None or stopped else (f"{error.title}: {error.detail}",)
                 passed = monotonic() - (self.asked or self.started)
-                return self._so_far.reply("cancelled" if stopped else "error", passed, flags)
+                granted = self._granted + self.control.granted
+                return self._so_far.reply("cancelled" if stopped else "error", passed, flags, granted=granted)
             return self._reply
 
     def _run(self) -> None:

@@ -68,5 +68,8 @@ def _store(feed: TurnFeed, conversation: KeptConversation, seconds: float) -> bo
     reply = feed.last_reply(seconds)
     if reply is None:
         return False
-    conversation.add([reply])
+    if feed.resumed:
+        conversation.change(reply)
+    else:
+        conversation.add([reply])
     return bool(reply.thinking or reply.answer)

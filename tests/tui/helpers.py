@@ -11,11 +11,15 @@ from typing import Any
 
 from textual.pilot import Pilot
 
+from runtime.backends.fake import FakeBackend, scripted
 from runtime.commands.keep import KeptConversation
 from runtime.events import AnswerDelta, Closed, Done, Event, ThinkingDelta
+from runtime.kept_turns import KeptTurns
+from runtime.local_responder import LocalResponder
 from runtime.request import Request
 from runtime.responder import Control, Responder
 from runtime.store import Store
+from tests.fakes.scripted_model import FAMILY, VOCABULARY
 from tests.fakes.scripted_responder import Script, ScriptedResponder
 from tui.app import KangaeApp
 from tui.chat_options import ChatOptions
@@ -38,13 +42,16 @@ def make_app(
     budget: int | None = None,
     deadline: float | None = None,
     path: Path | None = None,
+    turns: Callable[[], KeptTurns] | None = None,
     preferences: Path | None = None,
     responder: Responder | None = None,
 ) -> FrozenApp:
-    """An interface whose model is open at once and says what the scripts say; `path` is the store that keeps it."""
+    """An interface whose model is open at once and says what the scripts say. `path`: the store that keeps it; `turns`
+    gives the place where turns are kept until they end."""
     answering = responder or ScriptedResponder(scripts or (Script(),))
     log = partial(KeptConversation, linked=True, path=path) if path is not None else None
-    return FrozenApp(lambda _: answering, ChatOptions(budget, deadline=deadline), log=log, preferences=preferences)
+    options = ChatOptions(budget, deadline=deadline)
+    return FrozenApp(lambda _: answering, options, log=log, turns=turns, preferences=preferences)
 
 
 class BreakingResponder(ScriptedResponder):
@@ -67,6 +74,22 @@ class BreakingResponder(ScriptedResponder):
                 return
             yield event
             said += isinstance(event, ThinkingDelta | AnswerDelta)
+
+
+THOUGHT = "One plus one.\nIs it two? It is.\nYes, it is two."
+ANSWER = "It is **2**."
+
+
+def thinker(hold: threading.Event | None = None, *, at: int = 16) -> LocalResponder:
+    """The real engine over a scripted model, a letter a token; it waits for `hold` before its decode number `at`."""
+
+    def on_decode(backend: FakeBackend) -> None:
+        if hold is not None and len(backend.batches) == at:
+            hold.wait(20)
+
+    script = scripted(VOCABULARY, f"<think>\n{THOUGHT}\n</think>\n\n{ANSWER}")
+    backend = FakeBackend(script, VOCABULARY, context=2048, on_decode=on_decode)
+    return LocalResponder(backend, FAMILY, backend_name="fake")
 
 
 class LateResponder(ScriptedResponder):
