@@ -7,7 +7,7 @@ EXTRAS ?=
 MODEL ?= kangae-tiny
 OUT ?= out
 RUN ?= $(OUT)/train-tiny$(if $(SMOKE),-smoke)
-TOKENS ?= 38_000_000
+TOKENS ?= 80_000_000
 BIN := .venv/bin
 export QUESTION := $(value Q)
 
@@ -55,7 +55,7 @@ format: ## lay the code out as `make check` wants it
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-train-tiny: ## train the small model, export it, quantize it; goes on where it stopped [TOKENS=38_000_000] [SMOKE=1] [RUN=folder]
+train-tiny: ## train the small model, export it, quantize it; goes on where it stopped [TOKENS=80_000_000] [SMOKE=1] [RUN=folder]
 	$(call environment,train)
 	@$(BIN)/python -m models.tiny.train "$(RUN)" $(if $(SMOKE),--smoke,--tokens $(TOKENS)) \
 		$$(test -f "$(RUN)/checkpoint.pt" && echo --resume) $(ARGS)

@@ -7,6 +7,7 @@ Least significant digit first, the accumulated result repeated at each step, no 
     610*8:0*8=0,0;1*8=8,80;6*8=48,4880
     864/6:8/6=1r2,1;26/6=4r2,14;24/6=4r0,144=144r0
     4811?4807:4=4,8=8,1>0
+    214'20:4,4                    (a digit of a long division: what is left, what comes, the guess, the quotient so far)
 
 A program may be asked to make one slip: a wrong digit, written without being learned, after which it goes on honestly.
 """
@@ -195,8 +196,10 @@ def divide_long(
     """
     writer.write(f"{left}/{right}\n")
     quotient, rest = "", 0
-    for character in str(left):
+    text = str(left)
+    for index, character in enumerate(text):
         chunk = rest * 10 + int(character)
+        coming = f"'{text[index + 1 :]}" if index + 1 < len(text) else ""  # so that the next digit stands near
         if not quotient and (len(str(chunk)) < len(str(right)) or _too_small(writer, chunk, right)):
             rest = chunk
             continue
@@ -205,7 +208,7 @@ def divide_long(
         if chunk >= right and rng.random() < wrong_guesses:
             guess = rng.choice([g for g in (best - 1, best + 1) if 1 <= g <= 9] or [best])
         while True:
-            writer.write(f"{chunk}:")
+            writer.write(f"{chunk}{coming}:")
             writer.write(str(guess), learn=guess == best)
             writer.write(f",{quotient}{guess}\n")
             if guess == 0:

@@ -26,7 +26,7 @@ class NetworkShape:
     feed_forward: int = 512
     heads: int = 8
     key_value_heads: int = 2
-    context: int = 1024
+    context: int = 2048
     theta: float = 10_000.0
     epsilon: float = 1e-6
 

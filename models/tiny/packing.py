@@ -37,7 +37,7 @@ class StreamSettings:
 
     seed: int
     tokenizer: str
-    context: int = 1024
+    context: int = 2048
     split: str = "train"
     skills: tuple[str, ...] | None = None
     refusals: bool = True

@@ -1,19 +1,15 @@
-"""From operands to an answer: what a thought writes down and works out for each skill."""
+"""From operands to an answer: what a thought works out for each skill once the question is read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from models.tiny.problem import DAYS, UNITS, Problem
+from models.tiny.problem import DAYS, Problem, shrinks_by
 from models.tiny.slate import Slate
 from models.tiny.steps import clock_time
 
 
 def _stock(p: Problem, s: Slate) -> str:
-    # each movement is copied out before its sign is decided: what happened then stands beside the number
-    told = p.clauses or tuple(str(n) for _, n in p.events)
-    lines = [f"{clause} {'-' if kind == 'out' else '+'}{n}" for clause, (kind, n) in zip(told, p.events, strict=True)]
-    s.note("\n".join([str(p.number("start")), *lines]))
     level = p.number("start")
     for kind, n in p.events:
         level = s.subtract(level, n) if kind == "out" else s.add(level, n)
@@ -21,19 +17,16 @@ def _stock(p: Problem, s: Slate) -> str:
 
 
 def _production(p: Problem, s: Slate) -> str:
-    s.note(f"{p.number('rate')}*{p.number('hours')}-{p.number('scrap')}")
     good = s.subtract(s.multiply(p.number("rate"), p.number("hours")), p.number("scrap"))
     return f"{good} {'個' if p.language == 'ja' else p.word('item')}"
 
 
 def _machines(p: Problem, s: Slate) -> str:
-    s.note(f"({p.number('rate_a')}+{p.number('rate_b')})*{p.number('hours')}")
     made = s.multiply(s.add(p.number("rate_a"), p.number("rate_b")), p.number("hours"))
     return f"{made} {'個' if p.language == 'ja' else p.word('item')}"
 
 
 def _packing(p: Problem, s: Slate) -> str:
-    s.note(f"{p.number('total')}/{p.number('per_box')}")
     full, left = s.divide(p.number("total"), p.number("per_box"))
     return f"{full} 箱 余り {left}" if p.language == "ja" else f"{full} full, {left} left"
 
@@ -44,7 +37,6 @@ def _yes(p: Problem, yes: bool) -> str:
 
 def _tolerance(p: Problem, s: Slate) -> str:
     nominal, tolerance, measured = p.number("nominal"), p.number("tolerance"), p.number("measured")
-    s.note(f"|{nominal}-{measured}|<={tolerance}")
     relation = s.compare(nominal, measured)
     distance = 0
     if relation:
@@ -54,12 +46,11 @@ def _tolerance(p: Problem, s: Slate) -> str:
 
 def _conversion(p: Problem, s: Slate) -> str:
     value, source, target = p.number("value"), p.word("from"), p.word("to")
-    for large, small, factor in UNITS:
-        if (source, target) == (large, small):
-            return f"{_sixty(s, value, up=True) if factor == 60 else s.shift(value, factor, up=True)} {target}"
-        if (source, target) == (small, large):
-            return f"{_sixty(s, value, up=False) if factor == 60 else s.shift(value, factor, up=False)} {target}"
-    raise ValueError(f"no units {source} and {target}")
+    up = shrinks_by(source, target) == 1
+    factor = shrinks_by(target, source) if up else shrinks_by(source, target)
+    if factor == 1:
+        raise ValueError(f"no units {source} and {target}")
+    return f"{_sixty(s, value, up=up) if factor == 60 else s.shift(value, factor, up=up)} {target}"
 
 
 def _sixty(s: Slate, value: int, *, up: bool) -> int:
@@ -72,26 +63,22 @@ def _sixty(s: Slate, value: int, *, up: bool) -> int:
 def _clock(p: Problem, s: Slate) -> str:
     hour, minute = (int(part) for part in p.word("start").split(":"))
     hours, minutes = p.number("hours"), p.number("minutes")
-    s.note(f"{p.word('start')}+{hours}:{minutes:02d}")
     return clock_time(s.add_time(hour * 60 + minute, hours * 60 + minutes))
 
 
 def _mean(p: Problem, s: Slate) -> str:
     a, b, c = p.number("a"), p.number("b"), p.number("c")
-    s.note(f"({a}+{b}+{c})/3")
     return str(s.divide(s.add(s.add(a, b), c), 3)[0])
 
 
 def _sort(p: Problem, s: Slate) -> str:
     a, b, c = p.number("a"), p.number("b"), p.number("c")
-    s.note(f"{a},{b},{c}")
     return ", ".join(str(number) for number in s.order(a, b, c))
 
 
 def _weekday(p: Problem, s: Slate) -> str:
     days = DAYS[p.language]
     first, count = days.index(p.word("day")), p.number("days")
-    s.note(f"{days[first]}+{count}")
     rest = s.divide(count, 7)[1]
     s.note(days[first] + "".join(f";{i} {days[(first + i) % 7]}" for i in range(1, rest + 1)))
     return days[(first + rest) % 7]
@@ -110,37 +97,32 @@ def _exact(s: Slate, left: int, right: int) -> int:
 
 
 def _yield(p: Problem, s: Slate) -> str:
-    s.note(f"{p.number('good')}*100/{p.number('made')}")
     return f"{_exact(s, p.number('good') * 100, p.number('made'))} %"
 
 
 def _takt(p: Problem, s: Slate) -> str:
-    s.note(f"{p.number('minutes')}*60/{p.number('parts')}")
     return f"{_exact(s, s.multiply(p.number('minutes'), 6) * 10, p.number('parts'))} s"
 
 
 def _reorder(p: Problem, s: Slate) -> str:
-    s.note(f"{p.number('stock')}<={p.number('use')}*{p.number('lead')}+{p.number('safety')}")
     point = s.add(s.multiply(p.number("use"), p.number("lead")), p.number("safety"))
     return _yes(p, s.compare(p.number("stock"), point) <= 0)
 
 
-def _two(sign: str, run: Callable[[Slate, int, int], int]) -> Callable[[Problem, Slate], str]:
+def _two(run: Callable[[Slate, int, int], int]) -> Callable[[Problem, Slate], str]:
     def plan(p: Problem, s: Slate) -> str:
-        s.note(f"{p.number('a')}{sign}{p.number('b')}")
         return str(run(s, p.number("a"), p.number("b")))
 
     return plan
 
 
 def _divide(p: Problem, s: Slate) -> str:
-    s.note(f"{p.number('a')}/{p.number('b')}")
     quotient, remainder = s.divide(p.number("a"), p.number("b"))
     return f"{quotient} r {remainder}"
 
 
 PLANS: Mapping[str, Callable[[Problem, Slate], str]] = {
-    "add": _two("+", Slate.add), "subtract": _two("-", Slate.subtract), "multiply": _two("*", Slate.multiply),
+    "add": _two(Slate.add), "subtract": _two(Slate.subtract), "multiply": _two(Slate.multiply),
     "divide": _divide, "stock": _stock, "production": _production, "machines": _machines, "packing": _packing,
     "tolerance": _tolerance, "conversion": _conversion, "clock": _clock, "mean": _mean, "sort": _sort,
     "weekday": _weekday, "yield": _yield, "takt": _takt, "reorder": _reorder,

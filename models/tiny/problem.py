@@ -91,15 +91,22 @@ UNITS: tuple[tuple[str, str, int], ...] = (
 )  # fmt: skip
 
 
+def shrinks_by(source: str, target: str) -> int:
+    """By how much a value is divided on its way to a larger unit; 1 towards a smaller one."""
+    return next((factor for large, small, factor in UNITS if (source, target) == (small, large)), 1)
+
+
 @dataclass(frozen=True)
 class Problem:
-    """One problem without its wording. `values` are its operands; `hard`: beyond the promised ranges; `clauses`: how
-    its question tells each stock movement, where it has been put in words."""
+    """One problem without its wording. `values` are its operands; `hard`: beyond the promised ranges; `told`: the
+    numbers of its question in order, where it has been put in words (a line's number among them); `clauses`: for
+    each stock movement, its number and the words behind it."""
 
     skill: str
     language: Language
     values: Values = field(default_factory=dict)
     hard: bool = False
+    told: tuple[str, ...] = ()
     clauses: tuple[str, ...] = ()
 
     def number(self, name: str) -> int:

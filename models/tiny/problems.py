@@ -4,6 +4,7 @@
     python -m models.tiny.problems -n 1000 --english ENGLISH.toml --japanese JAPANESE.toml     # other wordings
     python -m models.tiny.problems -n 500 --plant altered   # a finished thought with another result
     python -m models.tiny.problems -n 500 --plant slip      # a thought with a wrong digit before its check
+    python -m models.tiny.problems -n 500 --plant misreading # a thought on a misread question before its check
 
 A line holds `id`, `question`, `expected`, `skill`, `language`, `hard`, and with `--plant` also `thinking`: the
 thought so far, to be continued from (`closed` true: the thought is finished and only the answer is wanted).
@@ -22,9 +23,9 @@ from models.tiny.digits import Segment
 from models.tiny.problem import SKILLS, Language, draw
 from models.tiny.teacher import alter
 from models.tiny.thought import PHRASES, answer, think
-from models.tiny.wording import Wordings, training_wordings
+from models.tiny.wording import MOVEMENT, Wordings, as_told, training_wordings, unmarked
 
-PLANTS = ("none", "altered", "slip")
+PLANTS = ("none", "altered", "slip", "misreading")
 
 
 def write_problems(
@@ -43,6 +44,7 @@ def write_problems(
         problem = draw(rng, skill, language, held_out=True, hard=hard)
         if listed and skill == "stock":
             question = _listed_stock(wordings[language], problem.events, problem.number("start"), problem.word("item"))
+            question, problem = unmarked(question), as_told(problem, question)
         else:
             question, problem = wordings[language].ask(problem, rng, plain=True, first=listed)
         record: dict[str, object] = {
@@ -55,11 +57,11 @@ def write_problems(
             start = text.rindex(PHRASES[language].so) + len(PHRASES[language].so)
             other = alter(thought.answer, language, rng)
             record |= {"thinking": text[:start] + other, "closed": True, "expected": other}
-        elif plant == "slip":
-            thought = think(problem, rng, checks=1, slip=True)
+        elif plant in ("slip", "misreading"):
+            thought = think(problem, rng, checks=1, mistake="step" if plant == "slip" else "reading")
             before = _until_first_result(thought.segments, thought.result_end)
-            if not any(not segment.learn for segment in thought.segments):
-                number += 1  # nothing in this problem can slip
+            if not thought.mistaken:
+                number += 1  # nothing in this problem can go wrong
                 count += 1
                 continue
             record |= {"thinking": before, "closed": False}
@@ -74,14 +76,16 @@ def _until_first_result(segments: tuple[Segment, ...], end: int) -> str:
 
 
 def _listed_stock(wordings: Wordings, events: tuple[tuple[str, int], ...], start: int, item: str) -> str:
-    """The listed form of a stock chain."""
+    """The listed form of a stock chain, its movements marked."""
     if wordings.language == "ja":
-        middle = "".join(f"{n}個出荷しました。" if kind == "out" else f"{n}個届きました。" for kind, n in events)
+        middle = "".join(f"{MOVEMENT}{n}個{'出荷しました' if kind == 'out' else '届きました'}。" for kind, n in events)
         return f"棚に{item}が{start}個あります。{middle}残りは何個?"
     sentences = []
     for index, (kind, n) in enumerate(events):
         then = "Then " if index else ""
-        sentences.append(f"{then}{'we' if then else 'We'} ship {n}." if kind == "out" else f"{then}{n} arrive.")
+        sentences.append(
+            f"{then}{'we' if then else 'We'} ship {MOVEMENT}{n}." if kind == "out" else f"{then}{MOVEMENT}{n} arrive."
+        )
     return f"There are {start} {item} on the shelf. {' '.join(sentences)} How many are left?"
 
 

@@ -2,7 +2,8 @@
 
 Modes of a lesson: the full thought; `off` (an empty thought); `cut` (the thought broken off anywhere and closed by
 force); `altered` (another result written into a finished thought, which the answer must follow). Answering without or
-with half a thought is thus in distribution and not an accident of format.
+with half a thought is thus in distribution and not an accident of format. A lesson in `read` ends after the first line
+of its thought: many more wordings for few tokens.
 """
 
 from __future__ import annotations
@@ -15,16 +16,20 @@ from typing import Literal
 
 from models.tiny.digits import Segment
 from models.tiny.problem import DAYS, SKILLS, Language, Problem, draw
-from models.tiny.thought import PHRASES, Thought, refuse, think
+from models.tiny.thought import PHRASES, Mistake, Thought, refuse, think
 from models.tiny.wording import Refusals, training_wordings
 
-Mode = Literal["full", "off", "cut", "altered"]
+Mode = Literal["full", "off", "cut", "altered", "read"]
 CLOSING_MESSAGE = "\nTime is up.\n"
 _CLOSERS = ((CLOSING_MESSAGE + "</think>\n\n", 0.6), ("\n</think>\n\n", 0.2), ("</think>\n\n", 0.2))
 _WEIGHTS: Mapping[str, float] = {
-    "stock": 3.0, "takt": 2.5, "yield": 2.0, "clock": 1.6, "subtract": 1.3, "sort": 1.2, "conversion": 1.2,
+    "stock": 3.8, "takt": 1.6, "yield": 1.4, "clock": 1.2, "production": 1.6, "multiply": 1.6, "subtract": 2.4,
+    "add": 1.8, "conversion": 1.2,
 }  # fmt: skip
-_CHECKS = (0.28, 0.56, 0.12, 0.04)  # how often a thought is checked 0, 1, 2, 3 times
+_MODES: Mapping[Mode, float] = {"full": 0.49, "cut": 0.09, "off": 0.05, "altered": 0.02, "read": 0.35}
+_CHECKS = (0.28, 0.58, 0.11, 0.03)  # how often a thought is checked 0, 1, 2, 3 times
+_MISTAKES: tuple[Mistake, ...] = ("none", "step", "reading")
+_MISTAKE_WEIGHTS = (0.58, 0.22, 0.20)  # of full thoughts with a check
 _SYSTEMS = (
     "You are a helpful assistant.", "You are Kangae.", "Answer briefly.", "You help people on a shop floor.",
     "Be concise.",
@@ -77,17 +82,15 @@ class Teacher:
         question, problem = self._question(rng, language)
         before = self._before(rng, language)
         prompt = before + f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
-        draw_mode = rng.random()
-        mode: Mode = (
-            "full" if draw_mode < 0.75 else "cut" if draw_mode < 0.89 else "off" if draw_mode < 0.97 else "altered"
-        )
+        mode = rng.choices(tuple(_MODES), tuple(_MODES.values()))[0]
         if problem is None:
             mode = "full" if mode == "altered" else mode
             thought = refuse(language)
         else:
-            checks = rng.choices((0, 1, 2, 3), _CHECKS)[0]
-            slip = mode == "full" and checks > 0 and rng.random() < 0.4
-            thought = think(problem, rng, checks=checks, slip=slip, wrong_guesses=0.0 if mode == "cut" else 0.3)
+            checks = 0 if mode == "read" else rng.choices((0, 1, 2, 3), _CHECKS)[0]
+            mistake = rng.choices(_MISTAKES, _MISTAKE_WEIGHTS)[0] if mode == "full" else "none"
+            guesses = 0.0 if mode == "cut" else 0.25
+            thought = think(problem, rng, checks=checks, mistake=mistake, wrong_guesses=guesses)
         segments, answer = _lay_out(mode, thought, language, rng)
         return Sample((Segment(prompt, False), *segments), question, answer, problem, mode)
 
@@ -103,19 +106,22 @@ class Teacher:
 
 
 def _lay_out(mode: Mode, thought: Thought, language: Language, rng: random.Random) -> tuple[list[Segment], str]:
-    """The assistant's turn in segments, and the answer it ends with."""
+    """The assistant's turn in segments, and its answer (which a lesson in `read` does not come to)."""
     answer = thought.answer
     if mode == "off":
         return [Segment("<think>\n\n</think>\n\n", False), Segment(f"{answer}<|im_end|>", True)], answer
     opening = Segment("<think>\n", True)
     if mode == "cut":
-        text = "".join(segment.text for segment in thought.segments)
+        text = thought.text
         text = text[: rng.randrange(len(text))]
         closer = rng.choices([c for c, _ in _CLOSERS], [w for _, w in _CLOSERS])[0]
         return [opening, Segment(text, True), Segment(closer, False), Segment(f"{answer}<|im_end|>", True)], answer
+    if mode == "read":
+        text = thought.text
+        return [opening, Segment(text[: text.index("\n") + 1], True)], answer
     segments = list(thought.segments)
     if mode == "altered":
-        text = "".join(segment.text for segment in segments)
+        text = thought.text
         so = PHRASES[language].so
         kept = text[: text.rindex(so) + len(so) - 1]  # its last character may be one token with what follows
         answer = alter(answer, language, rng)

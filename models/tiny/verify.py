@@ -1,6 +1,8 @@
 """Re-executes a thought from its text alone.
 
-Every step is computed again, and every copy and every verdict is held against it.
+Every step is computed again and every verdict held against it, that of a reading too. Not looked at: whether an
+expression is made of the numbers before it, what is carried from one step to the next, and the guesses of a long
+division (their products and remainders are).
 
 It shares no code with the digit programs that wrote the text.
 """
@@ -16,6 +18,8 @@ _PAIR = re.compile(r"^(\d)([<>=])(\d)$")
 _PROGRAM = re.compile(r"^(\d+)([-+*/?])(\d+):(.*)$")
 _ADJUST = re.compile(r"^(\d)([+-])1=(\d+)$")
 _AGREE = re.compile(r"^([\dr:<=>]+)~([\dr:<=>]+) (ok|no|合う|違う)$")
+_CHECKS, _AGREED = ("Wait, check", "待て、検算"), ("ok", "合う")
+_READ_AGAIN = re.compile(r"^(.+) (ok|no|合う|違う)$")
 _TIME_SUM = re.compile(r"^(\d\d)\+(\d+)(\+1)?=(\d+)(?:-(60|24)=(\d+))?$")
 _TIME_DIFFERENCE = re.compile(r"^(60\+|24\+)?(\d\d)-(\d+)(-1)?=(\d+)$")
 _SCALED = re.compile(r"^(\d+)([*/])(\d+)$")
@@ -26,12 +30,20 @@ _LIST = re.compile(r"^\d+(?:,\d+)+$")
 def faults(thought: str) -> list[str]:
     """The lines of a thought that do not hold, in order; empty for a sound thought.
 
-    A thought that repairs a planted slip has its slipped line among the faults and nothing after it.
+    A thought that repairs a planted slip has its slipped line among the faults and nothing after it; one that repairs
+    a misreading has none, for each of its steps holds.
     """
     found: list[str] = []
-    before = scaled = ""
-    for line in thought.splitlines():
-        if not (_holds(line) and _follows(line, before, scaled)):
+    before = scaled = reading = ""
+    lines = thought.splitlines()
+    for index, line in enumerate(lines):
+        again = _READ_AGAIN.match(line)
+        reading = reading if index else line
+        if again and index and lines[index - 1] in _CHECKS:
+            if (again[1] == reading) != (again[2] in _AGREED):
+                found.append(line)
+            reading = again[1]
+        elif not (_holds(line) and _follows(line, before, scaled)):
             found.append(line)
         before = line
         scaled = line if _SCALED.match(line) else scaled
@@ -77,7 +89,7 @@ def _holds(line: str) -> bool:
         return timed
     agree = _AGREE.match(line)
     if agree:
-        return (agree[1] == agree[2]) == (agree[3] in ("ok", "合う"))
+        return (agree[1] == agree[2]) == (agree[3] in _AGREED)
     program = _PROGRAM.match(line)
     if not program:
         return True

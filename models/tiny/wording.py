@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 import tomllib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,6 +20,8 @@ from models.tiny.problem import Language, Problem
 
 WORDINGS = Path(__file__).parent / "wordings"
 _FILES: Mapping[Language, str] = {"en": "english.toml", "ja": "japanese.toml"}
+MOVEMENT = "\ue002"  # stands before the number of a stock movement while a question is made
+_UNMARKED = str.maketrans("", "", f"\ue000\ue001{MOVEMENT}")
 _WIDE = str.maketrans("0123456789", "０１２３４５６７８９")
 Tree = tuple["str | tuple[Tree, ...]", ...]  # a sequence of texts and of alternations
 
@@ -89,10 +92,7 @@ class Wordings:
             problem = replace(problem, values={**problem.values, "item": "parts" if self.language == "en" else "部品"})
         text = text.format_map(self._slots(problem, rng, plain))
         text = text if plain else self._surround(text, rng)
-        if problem.skill == "stock":
-            amounts = [n for _, n in problem.events]
-            problem = replace(problem, clauses=clauses(text, problem.number("start"), amounts))
-        return text, problem
+        return unmarked(text), as_told(problem, text)
 
     def _stock(self, problem: Problem, rng: random.Random) -> str:
         kinds = [kind for kind, _ in problem.events]
@@ -101,12 +101,12 @@ class Wordings:
         if whole in self.stock and rng.random() < 0.3:
             return (
                 expand(rng.choice(self.stock[whole]), rng)
-                .replace("{n1}", str(amounts[0]))
-                .replace("{n2}", str(amounts[1]))
+                .replace("{n1}", f"{MOVEMENT}{amounts[0]}")
+                .replace("{n2}", f"{MOVEMENT}{amounts[1]}")
             )
         sentences = [expand(rng.choice(self.stock["start"]), rng)]
         for kind, n in problem.events:
-            sentences.append(expand(rng.choice(self.stock[kind]), rng).replace("{n}", str(n)))
+            sentences.append(expand(rng.choice(self.stock[kind]), rng).replace("{n}", f"{MOVEMENT}{n}"))
         sentences.append(expand(rng.choice(self.stock["ask"]), rng))
         if rng.random() < 0.06:
             sentences.insert(0, sentences.pop())
@@ -124,7 +124,8 @@ class Wordings:
             if problem.skill == "tolerance" and isinstance(value, int):
                 text = f"{value // 100}.{value % 100:02d}"
                 text = text[:-1] if short and text.endswith("0") and not text.endswith("00") else text
-            slots[name] = text.translate(_WIDE) if wide else text
+            text = text.translate(_WIDE) if wide else text
+            slots[name] = f"\ue000{text}\ue001" if any(character.isdecimal() for character in text) else text
         return slots
 
     def _surround(self, text: str, rng: random.Random) -> str:
@@ -143,25 +144,52 @@ class Wordings:
         return text
 
 
-_BOUNDARY = re.compile(r"[.!?。！？;；,、\n]\s*|\s+and\s+|\s+-\s+")
+_TOLD = re.compile(r"\ue000(.*?)\ue001|\d+(?:[.:]\d+)*")
 
 
-def clauses(text: str, start: int, amounts: Sequence[int]) -> tuple[str, ...]:
-    """The clause of `text` around each amount in turn, the one of `start` left out; the number alone where its place
-    cannot be told."""
-    numbers = [(found.start(), found.end(), int(found[0])) for found in re.finditer(r"\d+", text)]
-    places = iter(numbers[:])
-    skipped = next((place for place in numbers if place[2] == start), None)
-    edges = [(found.start(), found.end()) for found in _BOUNDARY.finditer(text)]
-    told: list[str] = []
-    for amount in amounts:
-        place = next((one for one in places if one[2] == amount and one is not skipped), None)
-        if place is None:
-            return tuple(str(n) for n in amounts)
-        begin = max((end for _, end in edges if end <= place[0]), default=0)
-        finish = min((first for first, _ in edges if first >= place[1]), default=len(text))
-        told.append(text[begin:finish].strip())
-    return tuple(told)
+def numbers_told(marked: str) -> tuple[str, ...]:
+    """The numbers of a question in order, in plain digits; operands stand between two private characters."""
+    found = (run[1] or run[0] for run in _TOLD.finditer(marked))
+    return tuple(unicodedata.normalize("NFKC", number).replace(",", "") for number in found)
+
+
+_BOUNDARY = re.compile(r"[.!?。！？;；,、\n:：・→=＝]|\s(?:and|but|though|while|then)\s|\s-\s")
+_BARE = re.compile(r"\d+\s?(?:個|ケ|コ|pcs|枚)?")
+_DANGLING = " 　+＋-−－(（→・"
+
+
+def clauses(marked: str) -> tuple[str, ...]:
+    """What stands from the number of each stock movement to the end of its clause, at most to the next movement.
+
+    Where a comma follows on the number at once ("48個、客先行き", "61, so they go back"), the clause behind it belongs
+    to it too. `marked`: the question, `MOVEMENT` before each of the numbers.
+    """
+    *parts, last = marked.split(MOVEMENT)[1:]
+    # behind a part that is not the last stands a number: what leads up to it is that movement's
+    return (*(_clause(unmarked(part), last=False) for part in parts), _clause(unmarked(last), last=True))
+
+
+def _clause(text: str, *, last: bool) -> str:
+    ends = [found.start() for found in _BOUNDARY.finditer(text)] + [len(text)]
+    end = ends[0]
+    if _BARE.fullmatch(text[:end]) and len(ends) > (1 if last else 2):
+        behind = text[end : ends[1]]
+        if (behind.startswith("、") or behind.startswith(", so ")) and not re.search(r"\d", behind):
+            end = ends[1]
+    return text[:end].rstrip(_DANGLING)
+
+
+def as_told(problem: Problem, marked: str) -> Problem:
+    """The problem with what its question tells of it: the numbers in order, for stock each movement's clause.
+
+    `marked`: the question, operands between two private characters or bare, `MOVEMENT` before those of movements.
+    """
+    return replace(problem, told=numbers_told(marked), clauses=clauses(marked) if problem.skill == "stock" else ())
+
+
+def unmarked(text: str) -> str:
+    """The question as it is asked."""
+    return text.translate(_UNMARKED)
 
 
 class Refusals:
