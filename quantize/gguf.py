@@ -19,6 +19,7 @@ from models.catalogue import ModelEntry, find
 from models.errors import InternalError, ModelError, UsageError, WriteError
 from models.gguf_header import GgufHeader, read_header
 from models.gguf_types import FILE_TYPES, TENSOR_TYPES
+from models.whole_file import unfinished
 from models.write_fault import write_error
 
 WHOLE_TYPES = ("F32", "F16", "BF16")
@@ -151,16 +152,15 @@ def quantize_gguf(
         if not force:
             raise UsageError(f"{target} exists; name another output with -o, or replace it with --force.")
     expected = expected_bytes(entry.header, name)
-    part = _make_part(target, expected)
     started = time.monotonic()
     try:
-        _run_child(entry.path, part, number, threads or len(_allowed_cores()), expected, progress)
-        header = read_header(part)
-        part.replace(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished(target) as (part,):
+            _require_room(target.parent, expected)
+            _run_child(entry.path, part, number, threads or len(_allowed_cores()), expected, progress)
+            header = read_header(part)
     except OSError as error:
         raise write_error(target, error, "choose another place with -o") from error
-    finally:
-        part.unlink(missing_ok=True)
     return Quantized(
         source=entry.path,
         file=target,
@@ -187,39 +187,14 @@ def _allowed_cores() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
-def _make_part(target: Path, expected: int) -> Path:
-    """The unfinished file beside `target`, made empty; raises WriteError where it cannot be, or would not fit."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for old in target.parent.glob(f".{_escaped(target.name)}.*.part"):
-            if not _runs(old.name.rsplit(".", 2)[1]):
-                old.unlink(missing_ok=True)  # left by one that was killed
-        part.touch()
-        free = shutil.disk_usage(target.parent).free
-    except OSError as error:
-        raise write_error(target, error, "choose another place with -o") from error
+def _require_room(folder: Path, expected: int) -> None:
+    """Raises WriteError where the result would not fit."""
+    free = shutil.disk_usage(folder).free
     if free < expected + _SPARE_BYTES:
-        part.unlink(missing_ok=True)
         raise WriteError(
-            f"{target.parent.resolve()} has {free / 1e6:,.0f} MB free, but about {expected / 1e6:,.0f} MB are needed; "
+            f"{folder.resolve()} has {free / 1e6:,.0f} MB free, but about {expected / 1e6:,.0f} MB are needed; "
             "free some, or choose another place with -o."
         )
-    return part
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in name)
-
-
-def _runs(process: str) -> bool:
-    try:
-        os.kill(int(process), 0)
-    except (ValueError, ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def _run_child(

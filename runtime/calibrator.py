@@ -14,7 +14,7 @@ from runtime.bench.budget import bootstrap_interval, show_budget
 from runtime.calibration import Choice, Sample
 from runtime.endings import default_endings, with_exits
 from runtime.problems import Problem
-from runtime.profile import EffortTokens, Origin, Profile, Row
+from runtime.profile import MOST_SIGNS, EffortTokens, Origin, Profile, Row
 from runtime.request import Endings, Probing
 from runtime.thinking_control import default_reserve
 
@@ -169,9 +169,9 @@ def sample_of(run: Run) -> Sample:
 
 
 def _messages(family: Family, metadata: Mapping[str, str]) -> dict[str, str]:
-    """Closing messages besides the family's own, each once, and what to call them."""
+    """Closing messages besides the family's own, each once, and what to call them; none that a profile cannot hold."""
     given = str(metadata.get(_FILE_MESSAGE, ""))
-    named = {given: "the model file's"} if given.strip() else {}
+    named = {given: "the model file's"} if given.strip() and len(given) <= MOST_SIGNS else {}
     for text, name in ((_BARE, "none, the closer alone"), (_SHORT, "a short one")):
         named.setdefault(text, name)
     named.pop(family.closing_message, None)

@@ -9,7 +9,7 @@ from collections.abc import Sequence as Ids
 import numpy as np
 
 from models.errors import CannotMeetError
-from runtime.backends.backend import Aborted, Backend, Slice
+from runtime.backends.backend import Aborted, Backend, Slice, State
 from runtime.prefix_cache import PrefixCache, common_prefix
 from runtime.reply import Finish
 from runtime.scores import Scores
@@ -92,11 +92,13 @@ class Engine:
         step it is an estimate."""
         return self._cache.reusable(ids)
 
-    def saved(self, sequence: Sequence) -> SavedState | None:
-        """What the cache holds of a sequence, to be gone on with by another process; None: nothing."""
+    def saved(self, sequence: Sequence, most: int) -> SavedState | None:
+        """What the cache holds of a sequence, to be gone on with by another process; None: nothing, or more than `most`
+        bytes."""
         if sequence.slot is None or not sequence.decoded:
             return None
-        return SavedState(sequence.decoded, self._backend.save(sequence.slot))
+        state = self._backend.save(sequence.slot, most)
+        return None if state is None else SavedState(sequence.decoded, state)
 
     def fail(self, error: Exception) -> None:
         """End every sequence with an error: the backend can no longer be trusted."""
@@ -136,7 +138,7 @@ class Engine:
                 sequence.cached = sequence.decoded
                 sequence.steer.progress(sequence.decoded, sequence.prefilled, sequence.cached)
 
-    def _bring_back(self, ids: list[int], state: bytes) -> None:
+    def _bring_back(self, ids: list[int], state: State) -> None:
         """Put a saved state into an idle slot, as a prefix that was decoded here. One that does not fit any more is
         left out: its ids are decoded again."""
         while ids and self._cache.best(ids) < len(ids):
@@ -191,6 +193,9 @@ class Engine:
                 )
                 room -= count
                 prompts -= 0 if sequence.started else count
+        own = {id(sequence) for sequence, _ in batch if not sequence.spare}
+        for sequence in self._running:
+            sequence.accompanied |= bool(own - {id(sequence)})
         return batch
 
     # decode

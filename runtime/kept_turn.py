@@ -38,7 +38,7 @@ class KeptTurn:
     @property
     def question(self) -> str:
         """The last thing that its user said."""
-        return next((one.content for one in reversed(self.request.messages) if one.role == "user"), "")
+        return self.request.question
 
     def as_json(self) -> dict[str, Any]:
         """A record for JSON."""

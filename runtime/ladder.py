@@ -17,14 +17,13 @@ from runtime.effort import effort_tokens
 from runtime.events import AnswerDelta, Climbed, Closed, Done, Event, Failed
 from runtime.outer_responder import OuterResponder
 from runtime.reply import Reply, Usage
-from runtime.request import Budget, Request, Voting
+from runtime.request import LADDER_VOTES, Budget, Request, Voting
 from runtime.responder import Control, Responder
 from runtime.verification import verified
 from runtime.verifiers.verifier import Verifier
 from runtime.votes import Same, same_text
 from runtime.voting import TEMPERATURE, forwarder
 
-_VOTES = 5
 _MAJORITY = 0.5
 
 
@@ -51,7 +50,7 @@ def rungs(facts: ModelFacts) -> tuple[Rung, ...]:
         Rung("off", 0),
         Rung("short", effort_tokens("low", facts)),
         Rung("long", effort_tokens("high", facts)),
-        Rung("votes", effort_tokens("high", facts), _VOTES),
+        Rung("votes", effort_tokens("high", facts), LADDER_VOTES),
     )
 
 

@@ -8,10 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from models.errors import CannotMeetError, KangaeError, UsageError
 from models.family import Family
+from runtime.alarm import alarm_at
 from runtime.answer_lengths import AnswerLengths
 from runtime.backends.backend import Backend
 from runtime.effort import effort_tokens
@@ -69,7 +71,7 @@ class LocalResponder:
 
     Any number of threads may ask at once: their sequences are decoded in one batch. Whoever waits for an event steps
     the engine for all; there is no thread of its own, so an engine that nobody reads from stands still. `turns`: where
-    resumable turns are kept; None: in the state folder.
+    resumable turns are kept; None: in the state folder. `weights`: SHA-256 of the model's file, "" where none is known.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class LocalResponder:
         spare: int = 0,
         clock: Callable[[], float] = time.perf_counter,
         turns: KeptTurns | None = None,
+        weights: str = "",
     ) -> None:
         self.facts = backend.facts
         self.backend_name = backend_name
@@ -91,7 +94,7 @@ class LocalResponder:
         self.family = family
         self._backend = backend
         self._engine = Engine(backend, spare=spare)
-        self._keeping = TurnKeeping(self._engine, backend, lambda: turns or KeptTurns())
+        self._keeping = TurnKeeping(self._engine, backend, lambda: turns or KeptTurns(), weights=weights, clock=clock)
         self._spare = spare
         self._load_seconds, self._prepare_seconds = load_seconds, prepare_seconds
         self._clock = clock
@@ -169,21 +172,22 @@ class LocalResponder:
     def _start(self, request: Request, branch: int, control: Control, asked: float, *, alone: bool) -> Turn:
         """Prepare and submit a turn that was asked at the moment `asked`; only one that is asked `alone` is kept, and
         tells how fast one is."""
-        if self._closed:
-            raise UsageError("The model is closed; open it again.")
-        kept, resumable = None, alone and isinstance(request, Resumable)
+        self._require_open()
+        kept, lock, turn, resumable = None, None, None, alone and isinstance(request, Resumable)
         if isinstance(request, Resumable) and request.resumed:
-            kept = self._keeping.found(request, context=self.context)
+            kept, lock = self._keeping.found(request, context=self.context)
             request = kept.request
         seconds, used = request.budget.seconds, 0.0 if kept is None else kept.earlier.times.used
         due = math.inf if seconds is None else asked + seconds - used
-        alarm = self._alarm(due)
+        alarm = alarm_at(due, self._clock, self._ring)
+
+        def over() -> None:
+            alarm.cancel()
+            if lock is not None:
+                lock.release()
+
         try:
             turn = self._prepared(request, branch, control, asked, due, kept)
-            if alone:
-                turn.when_over(lambda: self._speed.measured(*turn.rates))
-            turn.when_over(lambda: self._lengths.told(turn.answer_tokens))
-            turn.when_over(alarm.cancel)
             sampling = turn.request.sampling or default_sampling(self.family, thinking=not request.budget.off)
             if kept is None:
                 sequence = EngineSequence(turn.ids, sampling, turn, hurried=seconds is not None)
@@ -192,19 +196,40 @@ class LocalResponder:
             if resumable:
                 context = self.context if kept is None else kept.context
                 told = replace(turn.request, sampling=sampling)
-                self._keeping.watch(turn, sequence, told, self._label, context)
+                self._keeping.watch(turn, sequence, told, self._label, context, lock)
+            turn.when_over(partial(self._learn, turn, sequence, alone=alone))
+            turn.when_over(over)
+            self._submit(sequence)
         except BaseException:
-            alarm.cancel()
+            if turn is not None:
+                self._keeping.leave(turn)
+            over()
             raise
-        self._engine.submit(sequence)
         return turn
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise UsageError("The model is closed; open it again.")
+
+    def _learn(self, turn: Turn, sequence: EngineSequence, *, alone: bool) -> None:
+        """What a turn that is over tells of the next ones."""
+        if alone and not sequence.accompanied:
+            self._speed.measured(*turn.rates)
+        if sequence.finish == "stop":  # one that was cut or stopped does not tell how long answers are
+            self._lengths.told(turn.answer_tokens)
+
+    def _submit(self, sequence: EngineSequence) -> None:
+        """Give a sequence to the engine, which does not end it any more once the model is closed: raises UsageError."""
+        with self._changed:
+            self._require_open()
+            self._engine.submit(sequence)
 
     def _prepared(
         self, request: Request, branch: int, control: Control, asked: float, due: float, kept: KeptTurn | None
     ) -> Turn:
         """The turn of a request, with all that the model's defaults say. Raises CannotMeetError."""
         facts, budget = self.facts, request.budget
-        if budget.effort is not None and budget.tokens is None:
+        if kept is None and budget.effort is not None and budget.tokens is None:
             budget = replace(budget, tokens=effort_tokens(budget.effort, facts))
         if kept is None and facts.profile is not None and budget.expected_answer is None:
             budget = replace(budget, expected_answer=facts.profile.reserve)
@@ -270,19 +295,17 @@ class LocalResponder:
             self._doubts = hesitation_ids(self._backend.vocabulary)
         return self._doubts
 
-    def _known_speed(
-        self, seconds: float = math.inf, control: Control | None = None, branch: int = 0, due: float = math.inf
-    ) -> Speed | None:
+    def _known_speed(self, seconds: float, control: Control, branch: int, due: float) -> Speed | None:
         """How fast this model is here: as it was found before, else from a short rehearsal, which is kept."""
         known = self._speed.speed
-        return known if known is not None else self._rehearse(seconds, control or Control(), branch, due)
+        return known if known is not None else self._rehearse(seconds, control, branch, due)
 
     def _rehearse(self, seconds: float, control: Control, branch: int, due: float) -> Speed | None:
         """Measure the speed, and keep it; None where it was cancelled or failed. Raises CannotMeetError where the
         deadline, of `seconds`, comes before it is over."""
         rehearsal = Rehearsal(self._clock, cancelled=lambda: control.stopped(branch), due=due)
         words = self._backend.vocabulary.tokenize("How fast does this machine think? " * PROMPT_TOKENS, markers=False)
-        self._engine.submit(EngineSequence(words[:PROMPT_TOKENS], Sampling(), rehearsal))
+        self._submit(EngineSequence(words[:PROMPT_TOKENS], Sampling(), rehearsal))
         while not rehearsal.over:
             try:
                 self._wait([rehearsal])
@@ -298,18 +321,10 @@ class LocalResponder:
             )
         return found
 
-    def _alarm(self, due: float) -> threading.Timer:
-        """Breaks off a decode, or a pause, that would outlast this moment of the clock."""
-
-        def ring() -> None:
-            self._wake()
-            self._notice()
-
-        alarm = threading.Timer(max(0.0, due - self._clock()), ring)
-        alarm.daemon = True
-        if due < math.inf:
-            alarm.start()
-        return alarm
+    def _ring(self) -> None:
+        """A deadline is there: break off a decode, or a pause, that would outlast it."""
+        self._wake()
+        self._notice()
 
     def _wait(self, turns: Sequence[_Waited]) -> list[Event]:
         """Events of these turns as soon as there are any; steps the engine if no other thread does."""
@@ -318,6 +333,7 @@ class LocalResponder:
                 events = [event for turn in turns for event in turn.take_events()]
                 if events:
                     return events
+                self._require_open()
                 if self._stepping:
                     self._changed.wait()
                     continue

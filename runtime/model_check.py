@@ -24,6 +24,7 @@ from pathlib import Path
 
 from models.errors import MissingPackageError, ModelError, ResourceError
 from models.plain_text import strip_controls
+from models.whole_file import write_whole
 from runtime import machine
 from runtime.backends.llama_model import model_files
 
@@ -238,11 +239,6 @@ def _recall(file: Path, library: str) -> Verdict | None:
 
 def _keep(file: Path, verdict: Verdict) -> None:
     """Write whole or not at all. Without a writable cache the next opening checks again, and nothing else is lost."""
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    try:
+    with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(asdict(verdict)), "utf-8")
-        part.replace(file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink()
+        write_whole(file, json.dumps(asdict(verdict)))

@@ -78,6 +78,7 @@ def open_model(
             prepare_seconds=prepared - started,
             record=record,
             spare=spare,
+            weights=sha256,
         )
     except BaseException:
         backend.close()

@@ -85,25 +85,31 @@ class PrefillPace:
     """How fast a prompt is decoded, batch by batch."""
 
     def __init__(self) -> None:
-        self._began = self._last = 0.0
-        self._start = self._done = self._total = 0
+        self._last = self._seconds = 0.0
+        self._fresh = self._done = self._total = 0
         self._batches, self._best = -1, 0.0
+        self._still = False
 
     def told(self, now: float, done: int, total: int) -> None:
         """So many of `total` tokens are decoded; the first time, by what the cache held. Fewer than before: the prompt
         begins anew."""
         if self._batches < 0 or done < self._done:
-            self._began, self._start, self._batches, self._best = now, done, 0, 0.0
-        elif done > self._done:
+            self._fresh, self._seconds, self._batches, self._best = 0, 0.0, 0, 0.0
+        elif done > self._done and not self._still:
+            tokens, seconds = done - self._done, max(now - self._last, 1e-9)
+            self._fresh, self._seconds = self._fresh + tokens, self._seconds + seconds
             self._batches += 1
-            self._best = max(self._best, (done - self._done) / max(now - self._last, 1e-9))
-        self._last, self._done, self._total = now, done, total
+            self._best = max(self._best, tokens / seconds)
+        self._last, self._done, self._total, self._still = now, done, total, False
+
+    def stood_still(self) -> None:
+        """It was paused: nobody can tell when the next batch began, so that one does not count."""
+        self._still = True
 
     @property
     def tps(self) -> float | None:
-        """Tokens a second; None: too few of them."""
-        fresh, seconds = self._done - self._start, self._last - self._began
-        return fresh / seconds if fresh >= _LEAST_PROMPT and seconds > 0 else None
+        """Tokens a second of the batches that count; None: too few of them."""
+        return self._fresh / self._seconds if self._fresh >= _LEAST_PROMPT and self._seconds > 0 else None
 
     @property
     def seconds_left(self) -> float:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from runtime.request import Request
 
@@ -14,9 +13,3 @@ class Polled(Request):
     seconds of its deadline run for all of them from the moment that the first one is begun."""
 
     poll: int = 0
-
-    @classmethod
-    def of(cls, request: Request, **changed: Any) -> Polled:
-        """This request as a thought of a poll."""
-        values = {one.name: getattr(request, one.name) for one in fields(Request)}
-        return cls(**{**values, **changed})

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+MOST_SIGNS: Final = 2000
+"""Of a closing message: a longer one would take more of the context than the answer."""
 
 
 @dataclass(frozen=True)
@@ -80,3 +84,5 @@ class Profile:
             raise ValueError("a margin that is no number of nats")
         if min(self.agreeing, self.least, 1 if self.reserve is None else self.reserve) < 1:
             raise ValueError("a count below 1")
+        if len(self.closing_message or "") > MOST_SIGNS:
+            raise ValueError(f"a closing message of more than {MOST_SIGNS} signs")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -15,14 +13,15 @@ from typing import Any, Final
 from models.errors import KangaeError
 from models.locations import state_folder
 from models.plain_text import one_line
+from models.whole_file import require_writable, write_whole
 from models.write_fault import write_error
 from runtime.profile import EffortTokens, Origin, Profile, Row
 
 _FORMAT: Final = 1
 """Raised when an old profile would be misread: it is ignored then, and the model is calibrated anew."""
 _MOST_BYTES: Final = 1 << 20
-_MOST_SIGNS: Final = 2000  # of a closing message
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
+_ELSEWHERE: Final = "set KANGAE_STATE_DIR to a folder that can be written"
 
 
 def profiles_folder() -> Path:
@@ -38,17 +37,22 @@ def profile_file(sha256: str) -> Path:
 def save_profile(profile: Profile) -> Path:
     """Write it whole or not at all, over an older one of the same model file. Raises WriteError."""
     path = profile_file(profile.origin.sha256)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    text = json.dumps({"format": _FORMAT, **asdict(profile)}, ensure_ascii=False, indent=1, allow_nan=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        text = json.dumps({"format": _FORMAT, **asdict(profile)}, ensure_ascii=False, indent=1, allow_nan=False)
-        part.write_text(text + "\n", "utf-8")
-        part.replace(path)
+        write_whole(path, text + "\n")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise write_error(path, error, "set KANGAE_STATE_DIR to a folder that can be written") from error
+        raise write_error(path, error, _ELSEWHERE) from error
     return path
+
+
+def require_profiles() -> None:
+    """Make sure that a profile can be kept, before one is measured for long. Raises WriteError."""
+    folder = profiles_folder()
+    try:
+        require_writable(folder, 0o700)
+    except OSError as error:
+        raise write_error(folder, error, _ELSEWHERE) from error
 
 
 def load_profile(sha256: str) -> Profile | None:
@@ -87,16 +91,13 @@ def _parsed(data: bytes) -> Profile:
     if found.get("format") != _FORMAT:
         raise ValueError(f"its format is {str(found.get('format'))[:20]}, not {_FORMAT}")
     efforts = found.get("efforts")
-    message = None if found.get("closing_message") is None else _text(found, "closing_message")
-    if message is not None and len(message) > _MOST_SIGNS:
-        raise ValueError("its closing message is too long")
     rows = found.get("rows")
     if not isinstance(rows, list):
         raise ValueError("its rows are no list")
     return Profile(
         origin=_origin(_object(found.get("origin"), "origin")),
         least=_whole(found, "least"),
-        closing_message=message,
+        closing_message=None if found.get("closing_message") is None else _text(found, "closing_message"),
         confidence=_number_or_none(found, "confidence"),
         agreeing=_whole(found, "agreeing"),
         margin=_number_or_none(found, "margin"),
@@ -152,7 +153,10 @@ def _number(found: Mapping[str, Any], name: str) -> float:
     value = found.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{name} is no number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(f"{name} is too large a number") from error
 
 
 def _whole(found: Mapping[str, Any], name: str) -> int:

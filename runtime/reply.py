@@ -8,6 +8,8 @@ from typing import Any, Literal
 Finish = Literal["stop", "length", "cancelled", "error"]
 CloseReason = Literal["natural", "soft", "probe", "loop", "budget", "deadline", "user", "off"]
 """Why a thought ended."""
+LATE = "deadline: "
+"""What the flag of a reply begins with that the deadline cut off, also where it has no answer."""
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Self
 
 from models.errors import UsageError
 
 Role = Literal["system", "user", "assistant"]
 EFFORTS = ("off", "low", "medium", "high")
 """What a person may ask for in words; `runtime.effort` tells it in tokens."""
+LADDER_VOTES = 5
+"""Thoughts of the ladder's last rung: a model that is opened for it needs so many places."""
 
 
 @dataclass(frozen=True)
@@ -172,3 +174,14 @@ class Request:
     def __post_init__(self) -> None:
         if self.thinking and self.budget.off:
             raise UsageError("A thought to go on from and the budget off exclude each other; leave one of them out.")
+
+    @classmethod
+    def of(cls, request: Request, **changed: Any) -> Self:
+        """This request as one of this class."""
+        values = {one.name: getattr(request, one.name) for one in fields(Request)}
+        return cls(**{**values, **changed})
+
+    @property
+    def question(self) -> str:
+        """The last thing that its user said."""
+        return next((one.content for one in reversed(self.messages) if one.role == "user"), "")

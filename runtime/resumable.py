@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from models.errors import UsageError
 from runtime.request import Request
@@ -14,8 +13,8 @@ _IDENTITY = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 @dataclass(frozen=True)
 class Resumable(Request):
-    """A request whose turn is kept on disk, under its id, whenever it is paused or stopped, until it ends by itself;
-    but not one of many that are asked at once.
+    """A request whose turn is kept on disk, under its id, every few seconds and whenever it is paused or stopped, until
+    it ends by itself; but not one of many that are asked at once.
 
     `resumed`: go on with what is kept under the id. All else but the id then comes from there; what was said before is
     told again first, as events, before any `Progress`. A responder that keeps nothing (a remote one) answers it as any
@@ -28,12 +27,6 @@ class Resumable(Request):
         super().__post_init__()
         if not is_identity(self.id):
             raise UsageError(f"{self.id!r} cannot name a kept turn; give 1 to 64 letters, digits, - and _.")
-
-    @classmethod
-    def of(cls, request: Request, **changed: Any) -> Resumable:
-        """This request, kept from now on."""
-        values = {one.name: getattr(request, one.name) for one in fields(Request)}
-        return cls(**{**values, **changed})
 
 
 def is_identity(text: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence as Ids
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from runtime.backends.backend import State
 from runtime.reply import Finish
 from runtime.request import Sampling
 from runtime.scores import Scores
@@ -39,7 +40,7 @@ class SavedState:
     """The cache of a sequence's first `length` ids, as `Backend.save` gave it."""
 
     length: int
-    state: bytes
+    state: State
 
 
 STAY = Move()
@@ -100,6 +101,8 @@ class Sequence:
     """Whether it may take a place that is kept free for forks."""
     hurried: bool = False
     """Whether it has a deadline: while it draws, prompts of others take little of each step."""
+    accompanied: bool = False
+    """Whether another one was decoded while it ran, its own forks left out: how fast it was tells nothing then."""
     saved: SavedState | None = None
     """What the cache held of it in another process; it is put back before the first decode, and tried once."""
 

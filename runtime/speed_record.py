@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from models.whole_file import write_whole
 from runtime.pace import Speed
 
 _MOST_MODELS = 200
@@ -51,14 +51,10 @@ class SpeedRecord:
         }
         while len(entries) > _MOST_MODELS:
             del entries[next(iter(entries))]
-        part = self._file.with_name(f"{self._file.name}.{os.getpid()}.part")
-        try:
+        with contextlib.suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(entries), encoding="utf-8")
-            part.replace(self._file)
-        except OSError:
-            with contextlib.suppress(OSError):
-                part.unlink()
+            # Every turn ends with this, some within their deadline: the disk is not waited for.
+            write_whole(self._file, json.dumps(entries), sync=False)
 
     def _entry(self) -> Mapping[str, Any]:
         found = self._all().get(self._key)

@@ -174,6 +174,16 @@ class Store:
             raise UsageError(f"{identity!r} {fault}; see `kangae sessions list`.")
         return Conversation(*found[0])
 
+    def begins_conversations(self, start: str) -> bool:
+        """Whether the id of any begins so."""
+        pattern = _escaped(start.strip().lower()) + "%"
+        query = "SELECT 1 FROM conversation WHERE id LIKE ? ESCAPE '\\'"
+        return bool(start.strip()) and bool(self._query(query, (pattern,)))
+
+    def has_conversation(self, identity: str) -> bool:
+        """Whether the one with this very id is there."""
+        return bool(self._query("SELECT 1 FROM conversation WHERE id = ?", (identity,)))
+
     def remove(self, conversation: str) -> None:
         """Forget a conversation with all its replies, also in the file's free pages."""
         with self._change() as change:
@@ -201,26 +211,32 @@ class Store:
             change.execute("UPDATE conversation SET updated = ? WHERE id = ?", (now, conversation))
         return number
 
-    def change_reply(self, number: int, reply: Reply) -> None:
+    def change_reply(self, number: int, reply: Reply) -> bool:
         """The turn of a kept reply went on: this one stands in its place, with its thought; its flags come to those
-        that are there."""
+        that are there. False: it was removed meanwhile, and nothing has changed."""
         now = time.time()
         record = reply.as_json()
         thinking = record.pop("thinking")
         with self._change() as change:
-            change.execute(
+            found = change.execute(
                 "UPDATE reply SET question = ?, answer = ?, record = ? WHERE number = ?",
                 (_clean(reply.question), _clean(reply.answer), json.dumps(record), number),
             )
+            if not found.rowcount:
+                return False
             change.execute("DELETE FROM thought WHERE reply = ?", (number,))
             if thinking:
                 change.execute("INSERT INTO thought VALUES (?, ?, ?)", (number, now, _clean(thinking)))
-            rows = [(number, now, _clean(reason)) for reason in reply.flags]
-            change.executemany("INSERT INTO flag (reply, created, reason) VALUES (?, ?, ?)", rows)
+            change.executemany(
+                "INSERT INTO flag (reply, created, reason) SELECT ?1, ?2, ?3 "
+                "WHERE NOT EXISTS (SELECT 1 FROM flag WHERE reply = ?1 AND reason = ?3)",
+                [(number, now, _clean(reason)) for reason in reply.flags],
+            )
             change.execute(
                 "UPDATE conversation SET updated = ? WHERE id = (SELECT conversation FROM reply WHERE number = ?)",
                 (now, number),
             )
+        return True
 
     def reply_of_turn(self, turn: str) -> StoredReply | None:
         """The newest reply of the turn with this id; None: none was kept."""

@@ -169,9 +169,8 @@ class Turn:
 
     @property
     def answer_tokens(self) -> int:
-        """Tokens of its answer; 0 where its own limit cut it, for then it does not tell how long answers are."""
-        most, said = self._control.limits.answer, self._tracker.answer_tokens
-        return 0 if most is not None and said >= most else said
+        """Tokens of its answer."""
+        return self._tracker.answer_tokens
 
     @property
     def seconds_left(self) -> float | None:
@@ -201,9 +200,9 @@ class Turn:
         )
 
     @property
-    def age(self) -> int:
-        """Grows with everything that happens to it."""
-        return len(self._state.log) + len(self._live.wishes)
+    def age(self) -> tuple[int, int]:
+        """How many steps it has taken, and how many wishes its user had since it was asked; both only grow."""
+        return len(self._state.log), len(self._live.wishes)
 
     def abandon(self) -> None:
         """Nobody reads on: end this turn alone."""
@@ -217,6 +216,7 @@ class Turn:
         """Tell how far the prompt is decoded."""
         if not self._clock.prefilled:  # a turn that is gone on with keeps what its first prefill found
             self._cached = min(cached, self._prompt_tokens)
+        self._go_on_after_standing()
         self._clock.progressed(done, total)
         deadline = self._control.limits.deadline
         if deadline is not None and not self._clock.prefilled:
@@ -226,9 +226,7 @@ class Turn:
     def before_draw(self, scores: Scores) -> Move:
         """What the live control or the clock ask for since the last token; else the odds of the next one are set."""
         tracker, steering, state = self._tracker, self._steering, self._state
-        if self._stood:
-            self._stood = False
-            self._clock.stood_still()
+        self._go_on_after_standing()
         self._scores = scores if self.request.confidence else None
         if tracker.phase is not Phase.THINKING:
             return self._move(self._control.decide(self._view()))
@@ -316,6 +314,11 @@ class Turn:
         return self._said.take_events()
 
     # inside
+
+    def _go_on_after_standing(self) -> None:
+        if self._stood:
+            self._stood = False
+            self._clock.stood_still()
 
     def _go_on(self, earlier: Earlier) -> None:
         for wish in earlier.wishes:

@@ -96,17 +96,18 @@ class TurnClock:
             self._pace.begin()
 
     def stood_still(self) -> None:
-        """The time since the last token was no token's: a pause, a trial."""
+        """The time since the last token, or batch of the prompt, was no token's: a pause, a trial."""
         self._pace.begin()
+        self._prefill.stood_still()
 
     def drew(self, *, counts: bool) -> None:
         """A token was drawn; `counts`: it is part of the reply, and not its end."""
         self._pace.drew(self._clock())
         self._drawn += counts
 
-    def since(self, moment: float | None) -> float:
-        """A moment of the clock as seconds since the turn was asked; 0 for none."""
-        return 0.0 if moment is None else moment - self._started
+    def since(self, moment: float | None) -> float | None:
+        """A moment of the clock as seconds since the turn was asked."""
+        return None if moment is None else moment - self._started
 
     def moment(self, since: float | None) -> float | None:
         """So many seconds since the turn was asked as a moment of the clock."""
@@ -114,16 +115,12 @@ class TurnClock:
 
     def times(self, *, thinking: float | None, answer: float | None) -> TurnTimes:
         """Where it stands. `thinking`, `answer`: the moments when the first text came."""
-
-        def since(moment: float | None) -> float | None:
-            return None if moment is None else moment - self._started
-
         return TurnTimes(
             used=self.now,
-            admitted=since(self._admitted),
-            begun=since(self._prefilled),
-            thinking=since(thinking),
-            answer=since(answer),
+            admitted=self.since(self._admitted),
+            begun=self.since(self._prefilled),
+            thinking=self.since(thinking),
+            answer=self.since(answer),
             step=self._pace.step,
             drawn=self._drawn,
         )
@@ -137,8 +134,8 @@ class TurnClock:
             load_s=self._load,
             prepare_s=self._prepare,
             prefill_s=prefilled - self._started,
-            first_thinking_s=self.since(thinking),
-            first_answer_s=self.since(answer),
+            first_thinking_s=self.since(thinking) or 0.0,
+            first_answer_s=self.since(answer) or 0.0,
             total_s=moment - self._started,
             prefill_tps=_rate(fresh, prefilled - admitted),
             decode_tps=_rate(self._drawn, moment - prefilled),

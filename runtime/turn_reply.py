@@ -6,14 +6,12 @@ import uuid
 
 from models.errors import KangaeError
 from runtime.hesitation import hesitations
-from runtime.reply import Finish, ModelLabel, Reply, SpentBudget, Usage
+from runtime.reply import LATE, Finish, ModelLabel, Reply, SpentBudget, Usage
 from runtime.request import Request
 from runtime.turn_clock import TurnClock
 from runtime.turn_state import TurnState
 from runtime.votes import confidence
 
-LATE = "deadline: "
-"""What the flag of a reply begins with that the deadline cut off, also where it has no answer."""
 _LEAK_START = 800  # signs, about 200 tokens
 _HESITATIONS = 2
 
@@ -48,7 +46,7 @@ def make_reply(
     tokens = None if budget.tokens is None else budget.tokens + state.granted
     return Reply(
         id=request.id or uuid.uuid4().hex,
-        question=next((one.content for one in reversed(request.messages) if one.role == "user"), ""),
+        question=request.question,
         model=model,
         thinking=said.thinking,
         answer=said.answer,

@@ -257,7 +257,7 @@ class KangaeApp(LiveKeys):
             if self._effort is not None:
                 self.set_budget(effort_tokens(self._effort, facts))
             status.show_model(one_line(" · ".join(part for part in (facts.name, facts.quant) if part)))
-            self._search.begin(facts.file)
+            self._search.begin(facts.file, slot.responder.context)
         elif slot.error is not None:
             status.show_model("no model")
             if not self.busy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,11 @@ class InterruptedTurn:
     """What the interface tells of one kept turn."""
 
     kept: KeptTurn
+
+    def goes_on(self, file: str, context: int | None) -> bool:
+        """Whether it can with the model in this file, open with `context` tokens (None: as many as it takes)."""
+        same = os.path.realpath(self.kept.model.file) == os.path.realpath(file)
+        return same and (context is None or self.kept.context <= context)
 
     @property
     def offer(self) -> str:

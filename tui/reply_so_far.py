@@ -45,7 +45,7 @@ class ReplySoFar:
         over = 0 if tokens is None else max(0, self._thought - tokens)
         return Reply(
             id=self._request.id,
-            question=next((one.content for one in reversed(self._request.messages) if one.role == "user"), ""),
+            question=self._request.question,
             model=self._model,
             thinking=thinking,
             answer=answer,

@@ -11,7 +11,7 @@ from textual.widgets import Static
 from models.errors import InterruptedByUser, KangaeError
 from models.plain_text import strip_controls
 from runtime.events import AnswerDelta, Closed, Done, Event, Failed, Progress, ThinkingDelta, joined
-from runtime.reply import Reply
+from runtime.reply import LATE, Reply
 from runtime.request import Message
 from tui.answer_pane import AnswerPane
 from tui.close_reason import close_words
@@ -192,7 +192,7 @@ _BROKEN_OFF = {"cancelled": "stopped", "error": "ended by an error"}
 
 def end_sentences(reply: Reply) -> list[str]:
     """How a reply ended, where it is not simply there, and what is to be said of it."""
-    late = [flag for flag in reply.flags if flag.startswith("deadline:")]
+    late = [flag for flag in reply.flags if flag.startswith(LATE)]
     if reply.finish == "error":
         return [*reply.flags] or ["The reply ended early by an error; asking again may help."]
     sentences = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -28,11 +27,13 @@ class TurnSearch:
         self._lock = threading.Lock()
         self._begun = self._over = False
 
-    def begin(self, file: str) -> None:
-        """Look for a turn of the model in this file; the first call alone does."""
+    def begin(self, file: str, context: int | None = None) -> None:
+        """Look for a turn of the model in this file that goes on in `context` tokens (None: in whatever it needs); the
+        first call alone does."""
         if self._turns is not None and not self._begun and not self._over:
             self._begun = True
-            threading.Thread(target=self._look, args=(self._turns, file), name="kept turns", daemon=True).start()
+            looked_for = (self._turns, file, context)
+            threading.Thread(target=self._look, args=looked_for, name="kept turns", daemon=True).start()
 
     def end(self) -> InterruptedTurn | None:
         """It is not wanted any more, also while it goes on; what was found. The turn stays kept."""
@@ -40,12 +41,12 @@ class TurnSearch:
             found, self.found, self.error, self._over = self.found, None, None, True
         return found
 
-    def _look(self, turns: Callable[[], KeptTurns], file: str) -> None:
+    def _look(self, turns: Callable[[], KeptTurns], file: str, context: int | None) -> None:
         found: InterruptedTurn | None = None
         error: KangaeError | None = None
         try:
-            same = (turn for turn in turns().all() if os.path.realpath(turn.model.file) == os.path.realpath(file))
-            found = next(map(InterruptedTurn, same), None)
+            offers = (InterruptedTurn(turn) for turn in turns().all())
+            found = next((offer for offer in offers if offer.goes_on(file, context)), None)
         except KangaeError as failure:
             error = failure
         except Exception as failure:

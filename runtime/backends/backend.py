@@ -12,6 +12,9 @@ import numpy.typing as npt
 from runtime.profile import Profile
 from runtime.request import Sampling
 
+State = bytes | bytearray
+"""The cache of a sequence, as a backend saved it."""
+
 
 @dataclass(frozen=True)
 class ModelFacts:
@@ -108,10 +111,10 @@ class Backend(Protocol):
     def rewind(self, sequence: int, position: int) -> None:
         """Forget what stands at `position` and after. Position 0 empties the sequence."""
 
-    def save(self, sequence: int) -> bytes:
-        """The sequence's state, to be restored by the same model and build."""
+    def save(self, sequence: int, most: int | None = None) -> State | None:
+        """The sequence's state, to be restored by the same model and build; None: it takes more than `most` bytes."""
 
-    def restore(self, sequence: int, state: bytes) -> None:
+    def restore(self, sequence: int, state: State) -> None:
         """Replace the sequence's state by a saved one."""
 
     def abort(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import CannotMeetError, InternalError
-from runtime.backends.backend import Aborted, ModelFacts, Slice
+from runtime.backends.backend import Aborted, ModelFacts, Slice, State
 from runtime.request import Sampling
 
 Script = Callable[[tuple[int, ...]], Sequence[int]]
@@ -257,11 +257,12 @@ class FakeBackend:
             raise CannotMeetError("This fake cannot rewind.")
         del self._cells[sequence][position:]
 
-    def save(self, sequence: int) -> bytes:
-        """The ids as JSON."""
-        return json.dumps(self.ids(sequence)).encode()
+    def save(self, sequence: int, most: int | None = None) -> State | None:
+        """The ids as JSON; None: they are longer than `most`."""
+        state = json.dumps(self.ids(sequence)).encode()
+        return state if most is None or len(state) <= most else None
 
-    def restore(self, sequence: int, state: bytes) -> None:
+    def restore(self, sequence: int, state: State) -> None:
         """The ids of `save`."""
         self._cells[sequence] = [_Cell(token) for token in json.loads(state)]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,15 @@ import numpy.typing as npt
 
 from models.errors import CannotMeetError, InternalError, ResourceError
 from runtime import machine
-from runtime.backends.backend import Aborted, ModelFacts, Slice
+from runtime.backends.backend import Aborted, ModelFacts, Slice, State
 from runtime.backends.held_interrupt import HeldInterrupt
 from runtime.backends.llama_fit import CacheShape, choose_context, choose_threads, require_room
 from runtime.backends.llama_library import LlamaLibrary, llama_library
 from runtime.backends.llama_model import load_model, model_files, new_context, read_facts
 from runtime.backends.llama_sampler import LlamaSampler
+from runtime.backends.llama_state import LlamaState
 from runtime.backends.llama_vocabulary import LlamaVocabulary
 from runtime.request import Sampling
-
-_STATE_MARK = b"kangae-llama-1:"
 
 
 def open_llama(
@@ -116,8 +114,7 @@ class LlamaBackend:
         self._memory = c.llama_get_memory(context)
         self._samplers: set[LlamaSampler] = set()
         self.set_widths(widths)
-        shape = (facts.architecture, facts.quant, facts.parameters, facts.bytes, self.vocabulary.size)
-        self._state_mark = _STATE_MARK + hashlib.sha256(repr((library.version, shape)).encode()).digest()
+        self._state = LlamaState(library, context, facts, self.vocabulary.size)
         self._make_batch()
         self._make_rows(c)
         self._make_abort_flag(c)
@@ -339,27 +336,17 @@ class LlamaBackend:
         self._require_sequences(sequence)
         return int(self._c.llama_memory_seq_pos_max(self._memory, sequence)) + 1
 
-    def save(self, sequence: int) -> bytes:
-        """The sequence's state, to be restored by the same model and build."""
+    def save(self, sequence: int, most: int | None = None) -> State | None:
+        """The sequence's state, to be restored by the same model and build; None: it takes more than `most` bytes."""
         self._require_sequences(sequence)
-        size = self._c.llama_state_seq_get_size(self._context, sequence)
-        buffer = (ctypes.c_uint8 * size)()
-        written = self._c.llama_state_seq_get_data(self._context, buffer, size, sequence)
-        return self._state_mark + memoryview(buffer).cast("B")[:written].tobytes()
+        return self._state.save(sequence, most)
 
-    def restore(self, sequence: int, state: bytes) -> None:
+    def restore(self, sequence: int, state: State) -> None:
         """Replace the sequence's state. Raises `CannotMeetError` if it is another model's, or the cache is full."""
         self._require_sequences(sequence)
-        mark = len(self._state_mark)
-        if state[:mark] != self._state_mark:
-            raise CannotMeetError("A saved state belongs to another model or another build; decode the text again.")
+        self._state.require_own(state)
         self._c.llama_memory_seq_rm(self._memory, sequence, -1, -1)
-        size = len(state) - mark
-        if size == 0:
-            return
-        buffer = (ctypes.c_uint8 * size).from_buffer_copy(state, mark)
-        if self._c.llama_state_seq_set_data(self._context, buffer, size, sequence) == 0:
-            raise CannotMeetError("A saved state is damaged or does not fit into the cache; decode the text again.")
+        self._state.restore(sequence, state)
 
     def _require_sequences(self, *sequences: int) -> None:
         # The C library asserts on a sequence out of range.

@@ -66,7 +66,7 @@ def measure(
     from runtime.backends.llama import open_llama
     from runtime.backends.llama_fit import choose_threads
 
-    _require_sizes(pairs, thinking)
+    require_sizes(pairs, thinking)
     room = thinking + thinking // _ANSWER_SHARE + _CLOSING_ROOM
     backend = open_llama(path, context=room, sequences=1, threads=threads)
     try:
@@ -96,7 +96,7 @@ def compare(
     highest ratio, and `cost_percent` of the decode speed. Raises UsageError on sizes below what can be measured, and
     CannotMeetError where the model's thought ends early again and again.
     """
-    _require_sizes(pairs, thinking)
+    require_sizes(pairs, thinking)
     tell = progress or (lambda line: None)
     bench = _Bench(backend, family, thinking, max(1, thinking // _ANSWER_SHARE), clock)
     tell("one pair that is not counted")
@@ -152,7 +152,8 @@ def table_of(found: dict[str, Any]) -> str:
     return strip_controls(head) + "\n" + table(rows, right=True) + "\n" + told
 
 
-def _require_sizes(pairs: int, thinking: int) -> None:
+def require_sizes(pairs: int, thinking: int) -> None:
+    """Raises UsageError where so little cannot be measured."""
     if pairs < 1 or thinking < 16:
         raise UsageError("Give at least 1 pair, and at least 16 tokens of thought.")
 

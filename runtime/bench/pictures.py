@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from models.errors import MissingPackageError
+from models.whole_file import require_writable, unfinished
 from models.write_fault import write_error
 
 if TYPE_CHECKING:
@@ -93,26 +92,16 @@ def require_pictures(folder: Path) -> None:
             "install it with `make run EXTRAS=plot` in Kangae's folder, or with `pip install matplotlib`."
         ) from error
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".part"):
-            pass
+        require_writable(folder)
     except OSError as error:
         raise write_error(folder, error, "name another folder with --plot") from error
 
 
 def write_pictures(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write all files, each whole or not at all; none takes its place before all are written. Raises WriteError."""
-    parts: dict[Path, Path] = {}
     try:
-        for name, content in files.items():
-            part = folder / f".{name}.{os.getpid()}.part"
-            parts[part] = folder / name
-            part.write_bytes(content)
-        for part, path in parts.items():
-            part.replace(path)
+        with unfinished(*(folder / name for name in files)) as parts:
+            for part, content in zip(parts, files.values(), strict=True):
+                part.write_bytes(content)
     except OSError as error:
         raise write_error(folder, error, "name another folder with --plot") from error
-    finally:
-        for part in parts:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)

@@ -30,6 +30,7 @@ from runtime.commands.options import (
     open_responder,
     typed,
 )
+from runtime.request import LADDER_VOTES
 from runtime.settings import Settings, load_settings, parse_count
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from runtime.responder import Responder
     from runtime.verifiers.verifier import Verifier
 
-LADDER_VOTES = 5
 _MOST_BYTES = 16 << 20
 """More is no question: an endless input must not fill the memory."""
 
@@ -256,7 +256,7 @@ def _finish(
     from models.plain_text import json_line
     from runtime.commands.keep import Keeper
     from runtime.commands.output import write_out
-    from runtime.turn_reply import LATE
+    from runtime.reply import LATE
 
     if reply is None:
         raise InternalError("The model ended without a reply.")

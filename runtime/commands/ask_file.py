@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.errors import FLAGGED, InterruptedByUser, KangaeError, MissingPackageError, UsageError
 from models.plain_text import json_line
-from runtime.commands.ask import LADDER_VOTES, climbs, error_of, make_request, tell_stopped
+from runtime.commands.ask import climbs, error_of, make_request, tell_stopped
 from runtime.commands.interrupt import CancelOnInterrupt
 from runtime.commands.keep import Keeper
 from runtime.commands.options import chosen, make_sampling, open_responder
@@ -19,6 +19,7 @@ from runtime.commands.output import write_out
 from runtime.events import Done, Failed
 from runtime.matching import is_correct
 from runtime.problems import Problem, parse_problem, read_lines
+from runtime.request import LADDER_VOTES
 from runtime.responder import Control
 
 if TYPE_CHECKING:

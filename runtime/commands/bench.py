@@ -216,6 +216,7 @@ def run_control(arguments: argparse.Namespace) -> int:
     from runtime.opening import find_checked
 
     tell = _progress()
+    control.require_sizes(arguments.pairs, arguments.tokens)  # before gigabytes are written for it
     if arguments.model:
         path = find_checked(arguments.model).path
     else:
@@ -312,7 +313,7 @@ def _asking(arguments: argparse.Namespace, settings: Settings, count: int, metho
     votes = max((method.voting.count for method in methods if method.voting), default=1)
     verifiers: Sequence[Verifier] | None = None
     if any(method.ladder for method in methods):
-        from runtime.commands.ask import LADDER_VOTES
+        from runtime.request import LADDER_VOTES
         from runtime.verifiers.registry import choose
 
         verifiers = choose("auto")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.errors import UsageError
+from models.errors import UsageError, WriteError
 from runtime.commands.options import add_opening_options, chosen, make_sampling, open_responder, typed
 from runtime.settings import Settings, load_settings, parse_count, parse_seed
 
@@ -57,11 +57,13 @@ def run(arguments: argparse.Namespace) -> int:
     from runtime.calibrator import calibrate
     from runtime.machine import probe
     from runtime.profile import Origin
-    from runtime.profile_store import save_profile
+    from runtime.profile_store import require_profiles, save_profile
 
     settings = load_settings()
     source, problems = _problems(arguments)
     entry, sha256 = opening.find_hashed(arguments.model)
+    if not arguments.dry_run:
+        require_profiles()
     origin = Origin(
         model=entry.name,
         sha256=sha256,
@@ -74,12 +76,20 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with _asking(arguments, settings, len(problems)) as asking:
         profile = calibrate(asking, problems, origin, progress=_tell)
-    path = None if arguments.dry_run else save_profile(profile)
+    path, refused = None, None
+    if not arguments.dry_run:
+        try:
+            path = save_profile(profile)
+        except WriteError as error:  # what was measured for so long is told all the same
+            refused = error
     if arguments.json:
-        print(json_line({"saved": None if path is None else str(path), "profile": asdict(profile)}))
-        return 0
-    print(profile_tables(profile))
-    print("Nothing was kept (--dry-run)." if path is None else f"Kept in {path}.")
+        print(json_line({"saved": None if path is None else str(path), "profile": asdict(profile)}), flush=True)
+    else:
+        print(profile_tables(profile), flush=True)
+    if refused is not None:
+        raise refused
+    if not arguments.json:
+        print("Nothing was kept (--dry-run)." if path is None else f"Kept in {path}.")
     return 0
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models.errors import KangaeError, WriteError
 from runtime.reply import Reply
 from runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from runtime.store import Store
 
 _TITLE = 80
 
@@ -19,7 +24,8 @@ class KeptConversation:
     """A conversation in the store; it begins with the first reply that is kept.
 
     Without a title or a model it takes those of that reply. `linked`: each reply follows the one before; else each
-    stands alone. `thinking_days`: thoughts of all conversations that are older are forgotten on the way; 0: none are.
+    stands alone. `thinking_days`: thoughts of all conversations, and turns that can be gone on with, are forgotten
+    on the way where they are older; 0: none are.
     Blocks on the disk; any thread may add.
     """
 
@@ -56,9 +62,9 @@ class KeptConversation:
         from runtime.store import Store
 
         with self._adding, Store.open(self._path) as store:
-            if self.thinking_days:
-                store.forget_thoughts(self.thinking_days)
-            if self._identity is None:
+            self._forget_old(store)
+            if self._identity is None or not store.has_conversation(self._identity):
+                self._last = None  # it may have been removed meanwhile: it begins anew
                 title = shorten(self._title or replies[0].question, _TITLE)
                 model = self._model or replies[0].model.name
                 self._identity = store.new_conversation(title, system=self._system, model=model)
@@ -73,14 +79,26 @@ class KeptConversation:
         from runtime.store import Store
 
         with self._adding, Store.open(self._path) as store:
+            self._forget_old(store)
             before = store.reply_of_turn(reply.id)
-            if before is not None:
+            if before is not None and store.change_reply(before.number, reply):
                 self._identity = before.conversation
-                store.change_reply(before.number, reply)
                 if self._linked:
                     self._last = before.number
-        if before is None:
-            self.add([reply])
+                return
+        self.add([reply])
+
+    def _forget_old(self, store: Store) -> None:
+        """Thoughts that are older than wanted, also those of turns that did not end."""
+        if not self.thinking_days:
+            return
+        from runtime.kept_turns import KeptTurns
+
+        store.forget_thoughts(self.thinking_days)
+        try:
+            KeptTurns().forget(self.thinking_days)
+        except KangaeError as error:  # the reply is kept all the same
+            logging.getLogger("kangae").warning("%s", error.detail)
 
 
 class Keeper:

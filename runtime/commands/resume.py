@@ -1,4 +1,5 @@
-"""`kangae sessions resume`: going on with a turn that was paused or stopped, in a process that has ended since."""
+"""`kangae sessions resume`: going on with a turn that was paused, stopped or broken off, in a process that has ended
+since."""
 
 from __future__ import annotations
 
@@ -82,6 +83,27 @@ def forget_turns(store: Store, conversation: str) -> None:
     turns = KeptTurns()
     for reply in store.replies(conversation):
         turns.remove(str(reply.record.get("id", "")))
+
+
+def stopped_turn(store: Store, given: str) -> str | None:
+    """The id of the kept turn that is meant, where no session is; None: none is. Raises UsageError for one that another
+    process is at."""
+    if not _any_kept() or store.begins_conversations(given):
+        return None
+    from runtime.kept_turns import KeptTurns
+
+    turns = KeptTurns()
+    found = turns.find(given)
+    if found is not None:
+        turns.hold(found).release()
+    return found
+
+
+def forget_turn(identity: str) -> None:
+    """Forget this kept turn. Raises WriteError."""
+    from runtime.kept_turns import KeptTurns
+
+    KeptTurns().remove(identity)
 
 
 def _any_kept() -> bool:

@@ -37,8 +37,8 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     export.add_argument("--format", choices=("jsonl", "markdown"), default="jsonl")
     export.add_argument("-o", "--output", metavar="FILE", help="a file in place of stdout")
     export.set_defaults(run=run_export)
-    remove = commands.add_parser("remove", help="forget conversations")
-    remove.add_argument("ids", metavar="ID", nargs="+", help="their ids")
+    remove = commands.add_parser("remove", help="forget conversations, or turns that were stopped")
+    remove.add_argument("ids", metavar="ID", nargs="+", help="their ids, or those of turns that can be gone on with")
     remove.set_defaults(run=run_remove)
     resume.add_command(commands)
     for parser in (listing, show, search, export, remove):
@@ -136,19 +136,28 @@ def run_export(arguments: argparse.Namespace) -> int:
 
 
 def run_remove(arguments: argparse.Namespace) -> int:
-    """Forget conversations; all ids are checked before the first is forgotten."""
+    """Forget conversations and kept turns; all ids are checked before the first is forgotten."""
     from models.plain_text import json_line
     from runtime.store import Store
 
     with Store.open() as store:
-        found = [store.conversation(identity) for identity in arguments.ids]
+        found: list[Conversation | str] = []
+        for given in arguments.ids:
+            turn = resume.stopped_turn(store, given)
+            found.append(store.conversation(given) if turn is None else turn)
+        removed = []
         for one in found:
-            resume.forget_turns(store, one.id)
-            store.remove(one.id)
+            if isinstance(one, str):
+                resume.forget_turn(one)
+                removed.append(one)
+            else:
+                resume.forget_turns(store, one.id)
+                store.remove(one.id)
+                removed.append(one.id)
     if arguments.json:
-        print(json_line({"removed": [one.id for one in found]}))
+        print(json_line({"removed": removed}))
     else:
-        print("\n".join(f"Removed {one.id}." for one in found))
+        print("\n".join(f"Removed {identity}." for identity in removed))
     return 0
 
 

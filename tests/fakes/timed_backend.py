@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from runtime.backends.backend import Slice
 from runtime.backends.fake import FakeBackend, Script, scripted
+from runtime.local_responder import LocalResponder
+from runtime.pace import Speed
+from runtime.responder import Control
 from tests.fakes.scripted_model import VOCABULARY
 
 SENTENCE = "One more thought of it.\n"
@@ -46,3 +50,8 @@ class TimedBackend(FakeBackend):
         self._slow_after -= 1
         self.now += self.seconds(batch)
         return super().decode(batch)
+
+
+def known_speed(responder: LocalResponder) -> Speed | None:
+    """How fast its model is, rehearsed where that is not known, as a turn with a deadline begins."""
+    return responder._known_speed(math.inf, Control(), 0, math.inf)

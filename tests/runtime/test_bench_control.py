@@ -15,7 +15,7 @@ import kangae
 from models.errors import CannotMeetError, UsageError, WriteError
 from runtime.backends.backend import Slice
 from runtime.backends.fake import CLOSE_THINK, IM_END, ByteVocabulary, FakeBackend, Script
-from runtime.bench import control
+from runtime.bench import control, random_model
 from runtime.bench.control import compare, summary, table_of
 from runtime.bench.random_model import TINY, kept_random_model, make_random_model
 from runtime.request import Sampling
@@ -168,6 +168,21 @@ def test_the_command_on_a_real_engine(
     assert "loop guard" in found["rules"]
     assert found["cost_percent"] == pytest.approx(100 * (1 - found["ratio"]), abs=0.01)
     assert kangae.main(["bench", "control", "-m", str(path), "--pairs", "1", "--tokens", "3"]) == 2
+
+
+@pytest.mark.parametrize("words", [["--tokens", "8"], ["--tokens", "15", "--pairs", "3"]])
+def test_sizes_too_small_are_2_before_a_model_is_made(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[object] = []
+
+    def make(*arguments: object) -> Path:
+        made.append(arguments)
+        raise WriteError("A model of random weights was made.")
+
+    monkeypatch.setattr(random_model, "kept_random_model", make)
+    assert kangae.main(["bench", "control", *words]) == 2
+    assert made == [] and "16 tokens" in capsys.readouterr().err
 
 
 def test_random_thoughts_have_sentences(tmp_path: Path) -> None:

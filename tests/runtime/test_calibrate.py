@@ -13,13 +13,14 @@ import pytest
 
 import kangae
 from models.catalogue import ModelEntry
-from runtime import opening
+from models.family import resolve_family
+from runtime import calibrator, opening
 from runtime.backends import llama
 from runtime.backends.backend import ModelFacts
 from runtime.backends.fake import CLOSE_THINK, IM_END, THINK, ByteVocabulary, FakeBackend
 from runtime.effort import effort_tokens
 from runtime.endings import default_endings, usual_endings
-from runtime.profile import EffortTokens
+from runtime.profile import MOST_SIGNS, EffortTokens
 from runtime.profile_store import load_profile, profile_file, save_profile
 from tests.runtime.test_profile_store import PROFILE, SHA
 
@@ -159,7 +160,7 @@ def test_without_problems_the_ones_beside_the_model_are_taken_else_told(
     assert json.loads(capsys.readouterr().out)["profile"]["origin"]["n"] == 1
 
 
-def test_an_unwritable_folder_is_9(
+def test_an_unwritable_folder_is_9_before_anything_is_measured(
     backends: list[FakeBackend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "problems.jsonl").write_text('{"id": "a", "question": "hard 3", "expected": "3"}\n')
@@ -167,6 +168,37 @@ def test_an_unwritable_folder_is_9(
     monkeypatch.setenv("KANGAE_STATE_DIR", str(tmp_path / "file"))
     assert kangae.main(["calibrate", "fake"]) == 9
     assert "KANGAE_STATE_DIR" in capsys.readouterr().err
+    assert not backends
+    assert kangae.main(["calibrate", "fake", "--dry-run"]) == 0
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_disk_that_filled_meanwhile_takes_no_measurement_with_it(
+    form: list[str],
+    backends: list[FakeBackend],
+    problems: Callable[[int], str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    assert kangae.main(["calibrate", "fake", "--problems", problems(4), *form]) == 9
+    said = capsys.readouterr()
+    if form:
+        found, told = map(json.loads, said.out.splitlines())
+        assert found["saved"] is None and found["profile"]["origin"]["n"] == 4
+        assert "disk is full" in told["error"]["detail"]
+    else:
+        assert "ACCURACY" in said.out and "Kept in" not in said.out and "disk is full" in said.err
+
+
+def test_a_model_files_message_that_no_profile_can_hold_is_not_tried() -> None:
+    family = resolve_family({}, None)
+    for length, tried in ((MOST_SIGNS, True), (MOST_SIGNS + 1, False)):
+        message = "x" * length
+        assert (message in calibrator._messages(family, {"kangae.closing_message": message})) is tried
 
 
 def test_a_model_that_does_not_think_is_7(

@@ -18,7 +18,7 @@ from runtime.reply import Reply
 from runtime.request import Budget, Endings, Message, Request
 from runtime.speed_record import SpeedRecord
 from tests.fakes.scripted_model import FAMILY, VOCABULARY, ask, reply_of
-from tests.fakes.timed_backend import LONG, SENTENCE, STEP, TOKEN, TimedBackend
+from tests.fakes.timed_backend import LONG, SENTENCE, STEP, TOKEN, TimedBackend, known_speed
 
 
 def reply(
@@ -26,7 +26,7 @@ def reply(
 ) -> tuple[Reply, float]:
     """The reply, and the seconds it took by the backend's clock."""
     responder = LocalResponder(backend, FAMILY, clock=lambda: backend.now)
-    responder._known_speed()
+    known_speed(responder)
     start = backend.now
     # the scripted thought says one sentence over and over
     request = Request((Message("user", question),), Budget(tokens, seconds), endings=Endings(loops=False))
@@ -77,7 +77,7 @@ def test_a_long_answer_is_cut_and_flagged() -> None:
 def test_what_cannot_be_kept_is_refused_before_it_starts() -> None:
     backend = TimedBackend()
     responder = LocalResponder(backend, FAMILY, clock=lambda: backend.now)
-    responder._known_speed()
+    known_speed(responder)
     before = len(backend.batches)
     with pytest.raises(CannotMeetError, match=r"within 0.5 s .*--deadline \d+ or more"):
         list(responder.respond(Request((Message("user", "1+1?"),), Budget(seconds=0.5))))
@@ -128,11 +128,11 @@ def test_the_speed_is_measured_once_and_kept(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "speeds.json"
     backend = TimedBackend()
     first = LocalResponder(backend, FAMILY, record=SpeedRecord(file, "a"), clock=lambda: backend.now)
-    speed = first._known_speed()
+    speed = known_speed(first)
     assert speed is not None and speed.decode_tps == pytest.approx(1 / (STEP + TOKEN), rel=0.01)
     again = TimedBackend()
     second = LocalResponder(again, FAMILY, record=SpeedRecord(file, "a"), clock=lambda: again.now)
-    known = second._known_speed()
+    known = known_speed(second)
     assert known is not None and known.decode_tps == pytest.approx(speed.decode_tps, rel=0.001)
     assert again.batches == []
 

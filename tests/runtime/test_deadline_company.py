@@ -18,7 +18,7 @@ from runtime.responder import Control
 from runtime.speed_record import SpeedRecord
 from runtime.voting import VotingResponder
 from tests.fakes.scripted_model import FAMILY, VOCABULARY, reply_of
-from tests.fakes.timed_backend import TimedBackend
+from tests.fakes.timed_backend import TimedBackend, known_speed
 from tests.runtime.test_trial_answers import WORDS, doubter
 
 # votes
@@ -110,7 +110,7 @@ def paused_at(kind: type[Event], responder: LocalResponder, seconds: float) -> R
 def test_a_pause_in_the_answer_ends_at_the_deadline(seconds: float) -> None:
     backend = TimedBackend("<think>\nA.\n</think>\n\n" + "word " * 40)
     responder = LocalResponder(backend, FAMILY, clock=backend.clock)
-    responder._known_speed()
+    known_speed(responder)
     responder._changed = Sleeping(backend)
     start = backend.now
     found = paused_at(AnswerDelta, responder, seconds)
@@ -122,7 +122,7 @@ def test_a_pause_in_the_answer_ends_at_the_deadline(seconds: float) -> None:
 def test_a_pause_in_the_thought_ends_when_it_must_close(seconds: float) -> None:
     backend = TimedBackend()
     responder = LocalResponder(backend, FAMILY, clock=backend.clock)
-    responder._known_speed()
+    known_speed(responder)
     responder._changed = sleeping = Sleeping(backend)
     start = backend.now
     found = paused_at(ThinkingDelta, responder, seconds)
@@ -147,7 +147,7 @@ class Woken(threading.Condition):
 def test_the_deadline_wakes_who_waits_on_a_paused_answer() -> None:
     backend = FakeBackend(scripted(VOCABULARY, "<think>\nA.\n</think>\n\n" + "word " * 40), VOCABULARY)
     responder = LocalResponder(backend, FAMILY)
-    responder._known_speed()
+    known_speed(responder)
     responder._changed = changed = Woken()
     found = paused_at(AnswerDelta, responder, 1.0)
     assert not changed.missed

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from models.errors import CannotMeetError
+from models.errors import CannotMeetError, UsageError
 from runtime.backends.backend import Aborted, Slice
 from runtime.backends.fake import FakeBackend, scripted
+from runtime.events import AnswerDelta
 from runtime.local_responder import LocalResponder
 from runtime.pace import Speed
 from runtime.reply import Reply
@@ -18,7 +20,7 @@ from runtime.request import Budget, Endings, Message, Request
 from runtime.responder import Control
 from runtime.speed_record import SpeedRecord
 from tests.fakes.scripted_model import FAMILY, VOCABULARY, reply_of
-from tests.fakes.timed_backend import LONG, STEP, TOKEN, TimedBackend
+from tests.fakes.timed_backend import LONG, STEP, TOKEN, TimedBackend, known_speed
 
 
 def request(seconds: float | None, *said: str) -> Request:
@@ -99,6 +101,28 @@ def test_what_the_rehearsal_took_is_gone(seconds: float) -> None:
     assert backend.now - start <= seconds
 
 
+def test_a_model_that_is_closed_in_the_rehearsal_ends_the_turn() -> None:
+    responder = local(TimedBackend())
+    rehearse, ended = responder._rehearse, []
+
+    def closing(*about: Any) -> Speed | None:
+        found = rehearse(*about)
+        responder.close()
+        return found
+
+    def ask() -> None:
+        try:
+            asked(responder, request(60.0))
+        except UsageError as error:
+            ended.append(error.detail)
+
+    responder._rehearse = closing  # type: ignore[method-assign, assignment]
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(20)
+    assert ended == ["The model is closed; open it again."]
+
+
 # what is refused
 
 
@@ -126,7 +150,7 @@ def test_a_prefill_that_cannot_be_done_in_time_ends_early(tmp_path: Path) -> Non
     record = SpeedRecord(tmp_path / "speeds.json", "a")
     backend = Tiring(context=16384)
     responder = local(backend, record)
-    responder._known_speed()
+    known_speed(responder)
     backend.now += 1000.0
     start, known = backend.now, record.read()
     found = asked(responder, request(12.0, "word " * 500))
@@ -172,6 +196,39 @@ def test_turns_side_by_side_do_not_tell_how_fast_one_is(tmp_path: Path) -> None:
     assert record.read() == Speed(5.0, 0.5)
 
 
+def test_turns_of_two_calls_at_once_do_not_tell_how_fast_one_is(tmp_path: Path) -> None:
+    record = SpeedRecord(tmp_path / "speeds.json", "a")
+    record.keep(Speed(5.0, 0.5))
+    responder = local(TimedBackend("<think>\nA short thought.\n</think>\n\n2"), record)
+    first = responder.respond(request(None, "word " * 20))
+    next(first)
+    asked(responder, request(None, "other " * 20))
+    assert reply_of(list(first)).answer == "2"
+    assert record.read() == Speed(5.0, 0.5)
+
+
+def test_a_pause_in_the_prefill_does_not_make_the_model_slow() -> None:
+    backend, control = TimedBackend("<think>\nA.\n</think>\n\n2"), Control()
+    responder = local(backend)
+    step, steps = responder._engine.step, []
+
+    def stepping() -> bool:
+        worked = step()
+        steps.append(worked)
+        if len(steps) == 1:
+            control.pause()
+        elif not worked:
+            backend.now += 60.0
+            control.resume()
+        return worked
+
+    responder._engine.step = stepping  # type: ignore[method-assign]
+    assert reply_of(list(responder.respond(request(None, "word " * 40), control))).answer == "2"
+    assert False in steps
+    speed = responder._speed.speed
+    assert speed is not None and speed.prefill_tps == pytest.approx(64 / (STEP + 64 * TOKEN), rel=0.2)
+
+
 def test_a_refusal_is_measured_again_after_a_while(tmp_path: Path) -> None:
     backend = TimedBackend()
     responder = local(backend)
@@ -189,7 +246,7 @@ def test_a_refusal_is_measured_again_after_a_while(tmp_path: Path) -> None:
 def test_short_answers_leave_more_time_to_think() -> None:
     backend = TimedBackend()
     responder = local(backend)
-    responder._known_speed()
+    known_speed(responder)
     thoughts = []
     for _ in range(5):
         start = backend.now
@@ -200,10 +257,20 @@ def test_short_answers_leave_more_time_to_think() -> None:
     assert min(thoughts[3:]) > max(thoughts[:3]) + 20
 
 
+def test_answers_that_were_stopped_do_not_tell_how_long_answers_are() -> None:
+    responder = local(TimedBackend("<think>\nA.\n</think>\n\n" + "word " * 40))
+    for _ in range(4):
+        control = Control()
+        for event in responder.respond(request(None), control):
+            if isinstance(event, AnswerDelta):
+                control.cancel()
+    assert responder._lengths.most is None
+
+
 def test_a_cut_answer_without_a_thought_is_flagged() -> None:
     backend = TimedBackend(answer="word " * 400)
     responder = local(backend)
-    responder._known_speed()
+    known_speed(responder)
     found = asked(responder, Request((Message("user", "1+1?"),), Budget(tokens=0, seconds=4.0)))
     assert (found.close, found.finish) == ("off", "length")
     assert found.flags == ("deadline: the answer was cut off",)

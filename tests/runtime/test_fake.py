@@ -49,7 +49,9 @@ def test_cells_are_shared_by_forks_and_bounded() -> None:
         fake.decode([Slice(0, 5, [8, 9], want_logits=False)])
     fake.rewind(1, 4)
     fake.decode([Slice(0, 5, [8, 9], want_logits=False)])
-    fake.restore(2, fake.save(1))
+    state = fake.save(1)
+    assert state is not None and fake.save(1, most=len(state) - 1) is None
+    fake.restore(2, state)
     assert fake.ids(2) == [1, 2, 3, 4]
 
 

@@ -76,3 +76,28 @@ def test_what_cannot_be_written_is_told_once(own_folders: Path, capsys: pytest.C
     keeper.keep([REPLY])
     keeper.keep([REPLY])
     assert capsys.readouterr().err.count("The reply is not kept: ") == 1
+
+
+def test_a_session_that_is_removed_meanwhile_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "sessions.sqlite3"
+    conversation = KeptConversation(linked=True, path=path)
+
+    def remove() -> None:
+        with Store.open(path) as store:
+            for one in store.conversations():
+                store.remove(one.id)
+
+    conversation.add([REPLY])
+    remove()
+    conversation.add([REPLY])
+    assert len(kept(path)) == 1
+    find = Store.reply_of_turn
+
+    def found_and_then_removed(store: Store, turn: str) -> StoredReply | None:
+        reply = find(store, turn)
+        remove()
+        return reply
+
+    monkeypatch.setattr(Store, "reply_of_turn", found_and_then_removed)
+    conversation.change(replace(REPLY, answer="5"))
+    assert [reply.record["answer"] for reply in kept(path)] == ["5"]

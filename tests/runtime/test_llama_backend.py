@@ -136,6 +136,8 @@ def test_fork_rewind_save_and_restore_give_the_same_logits(backend: LlamaBackend
     wanted = row_of(backend, [Slice(0, 5, [33], True)])
     backend.rewind(0, 5)
     state = backend.save(0)
+    assert state is not None
+    assert backend.save(0, most=len(state)) == state and backend.save(0, most=len(state) - 1) is None
     backend.decode([Slice(1, 0, [1, 2, 3], False)])
     backend.fork(0, 1)
     np.testing.assert_allclose(row_of(backend, [Slice(1, 5, [33], True)]), wanted, atol=1e-3)
@@ -149,6 +151,7 @@ def test_fork_rewind_save_and_restore_give_the_same_logits(backend: LlamaBackend
 def test_another_models_state_is_refused(backend: LlamaBackend, tmp_path: Path) -> None:
     backend.decode([Slice(0, 0, PROMPT, False)])
     state = backend.save(0)
+    assert state is not None
     other = open_llama(make_random_model(tmp_path / "other.gguf", quant="Q8_0"), context=256, sequences=1, threads=1)
     with pytest.raises(CannotMeetError, match="another model"):
         other.restore(0, state)

@@ -131,3 +131,14 @@ def test_time_that_is_gone_and_ids_that_are_held_count() -> None:
     with pytest.raises(CannotMeetError, match="shorten the prompt of 4000 tokens to about"):
         require_time(2.0, 4000, 0, speed)
     require_time(2.0, 4000, 0, speed, held=3950)
+
+
+def test_a_pause_in_the_prefill_is_no_part_of_it() -> None:
+    pace = PrefillPace()
+    pace.told(0.0, 0, 192)
+    pace.told(1.0, 64, 192)
+    pace.stood_still()
+    pace.told(61.0, 128, 192)
+    assert pace.tps == pytest.approx(64.0)
+    pace.told(62.0, 192, 192)
+    assert pace.tps == pytest.approx(64.0)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from models.errors import WriteError
-from runtime.profile import EffortTokens, Origin, Profile, Row
-from runtime.profile_store import load_profile, profile_file, profiles_folder, save_profile
+from runtime.profile import MOST_SIGNS, EffortTokens, Origin, Profile, Row
+from runtime.profile_store import load_profile, profile_file, profiles_folder, require_profiles, save_profile
 
 SHA = "0123456789abcdef" * 4
 PROFILE = Profile(
@@ -46,6 +46,14 @@ def test_a_profile_comes_back_as_it_was() -> None:
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+def test_the_longest_closing_message_comes_back_and_a_longer_one_is_no_profile() -> None:
+    longest = replace(PROFILE, closing_message="止" * MOST_SIGNS)
+    save_profile(longest)
+    assert load_profile(SHA) == longest
+    with pytest.raises(ValueError, match="closing message"):
+        replace(PROFILE, closing_message="止" * (MOST_SIGNS + 1))
+
+
 def changed(**values: Any) -> bytes:
     save_profile(PROFILE)
     return json.dumps(json.loads(profile_file(SHA).read_text("utf-8")) | values).encode()
@@ -64,6 +72,8 @@ def changed(**values: Any) -> bytes:
         {"confidence": float("nan")},
         {"margin": -1.0},
         {"margin": float("inf")},
+        {"margin": 10**400},
+        {"confidence": -(10**400)},
         {"agreeing": None},
         {"reserve": -3},
         {"closing_message": 7},
@@ -118,7 +128,14 @@ def test_what_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("KANGAE_STATE_DIR", str(tmp_path / "file"))
     with pytest.raises(WriteError, match="KANGAE_STATE_DIR"):
         save_profile(PROFILE)
+    with pytest.raises(WriteError, match="KANGAE_STATE_DIR"):
+        require_profiles()
     assert load_profile(SHA) is None
+
+
+def test_that_profiles_can_be_kept_is_known_before_and_leaves_nothing() -> None:
+    require_profiles()
+    assert list(profiles_folder().iterdir()) == [] and profiles_folder().stat().st_mode & 0o777 == 0o700
 
 
 def test_a_write_that_fails_leaves_the_old_profile(monkeypatch: pytest.MonkeyPatch) -> None:

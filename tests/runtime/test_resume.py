@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import CannotMeetError, UsageError
-from runtime.backends.backend import Slice
+from runtime.backends.backend import Slice, State
 from runtime.backends.fake import CHAT_TEMPLATE, OPEN_TEMPLATE, ByteVocabulary, FakeBackend, scripted
 from runtime.events import AnswerDelta, Closed, Event, Progress, ThinkingDelta
 from runtime.kept_turn import KeptTurn
@@ -22,6 +22,7 @@ from runtime.request import Budget, Endings, Message, Probing, Request, Sampling
 from runtime.responder import Control
 from runtime.resumable import Resumable
 from tests.fakes.scripted_model import FAMILY, SPELLED, VOCABULARY, WORDS, ask, joined, reply_of
+from tests.fakes.timed_backend import known_speed
 
 THOUGHT = "<think>\nOne plus one.\nIs it two? It is.\n</think>\n\nIt is **2**."
 LONG = "<think>\n" + "One plus one is two. " * 12
@@ -35,8 +36,10 @@ class Snapshots(KeptTurns):
     control: Control = field(default_factory=Control)
     taken: list[Path] = field(default_factory=list)
 
-    def write(self, turn: KeptTurn, state: bytes = b"") -> None:
+    def write(self, turn: KeptTurn, state: State | None = b"") -> None:
         super().write(turn, state)
+        if state is None:
+            return
         copy = self.folder.with_name(f"{self.folder.name}-{len(self.taken)}")
         shutil.copytree(self.folder, copy)
         self.taken.append(copy)
@@ -65,7 +68,7 @@ class Case:
             context=2048,
             chat_template=self.template,
         )
-        return LocalResponder(backend, FAMILY, spare=self.spare, turns=turns)
+        return LocalResponder(backend, FAMILY, spare=self.spare, turns=turns, weights="of the script")
 
 
 def hint_and_more(control: Control, decodes: int) -> None:
@@ -228,8 +231,9 @@ def test_a_damaged_turn_is_refused_in_a_sentence(name: str, tmp_path: Path) -> N
 )
 def test_a_damaged_cache_is_never_given_to_the_backend(damaged: Callable[[Path], object], tmp_path: Path) -> None:
     turns = KeptTurns(kept_turn(tmp_path / "turns"))
-    damaged(turns.folder / "turn.turn")
-    assert turns.state("turn") == b""
+    assert turns.state(turns.read("turn")) != b""
+    damaged(turns.folder / "turn.state")
+    assert turns.state(turns.read("turn")) == b""
     events = go_on(turns)
     assert next(event for event in events if isinstance(event, Progress)).cached == 0
     assert same(reply_of(events)) == same(plain())
@@ -239,7 +243,7 @@ def test_a_cache_that_does_not_fit_is_made_again(tmp_path: Path) -> None:
     turns = KeptTurns(kept_turn(tmp_path / "turns"))
     local = Case().responder(turns)
 
-    def refuse(sequence: int, state: bytes) -> None:
+    def refuse(sequence: int, state: State) -> None:
         raise CannotMeetError("A saved state belongs to another model or another build; decode the text again.")
 
     local._backend.restore = refuse  # type: ignore[method-assign]
@@ -358,7 +362,7 @@ def test_what_was_left_of_a_deadline_is_left(tmp_path: Path) -> None:
             on_decode=on_decode,
         )
         local = LocalResponder(backend, FAMILY, clock=lambda: backend.now, turns=turns)
-        local._known_speed()
+        known_speed(local)
         return local, backend
 
     control = turns.control

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,6 +126,39 @@ def test_a_removed_session_takes_its_turn_with_it(run: Run) -> None:
     assert len(KeptTurns().all()) == 1
     assert run("sessions", "remove", session())[0] == 0
     assert KeptTurns().all() == []
+
+
+def test_a_turn_without_a_session_is_removed_by_its_own_id(run: Run) -> None:
+    run("ask", "1+1?", interrupt=12)
+    (turn,) = KeptTurns().all()
+    with Store.open() as store:
+        store.remove(session())
+    assert f"`kangae sessions resume {turn.id}` goes on with: 1+1?" in run("sessions", "list")[1]
+    lock = KeptTurns().hold(turn.id)
+    code, _, err = run("sessions", "remove", turn.id[:9])
+    assert code == 2 and "under way in another process" in err
+    lock.release()
+    assert run("sessions", "remove", turn.id[:9])[:2] == (0, f"Removed {turn.id}.\n")
+    assert list(KeptTurns().folder.iterdir()) == [KeptTurns().folder / "key"]
+    code, _, err = run("sessions", "remove", turn.id[:9])
+    assert code == 2 and "is no session's id" in err
+
+
+def test_old_turns_are_forgotten_with_old_thoughts(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KANGAE_THINKING_DAYS", "3")
+    run("ask", "1+1?", interrupt=12)
+    turns = KeptTurns()
+    (turn,) = turns.all()
+    for identity, days in (("held", 4), ("old", 4), ("new", 2)):
+        request = replace(turn.request, id=identity)
+        turns.write(replace(turn, request=request, kept=turn.kept - days * 86400))
+    (turns.folder / "damaged.turn").write_text("no turn")
+    os.utime(turns.folder / "damaged.turn", (0, 0))
+    lock = turns.hold("held")
+    run("ask", "2+2?")
+    lock.release()
+    assert {one.id for one in turns.all()} == {turn.id, "held", "new"}
+    assert not turns.has("damaged")
 
 
 def test_a_damaged_turn_is_one_sentence(run: Run) -> None:

@@ -171,3 +171,15 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(path: Path) -> None:
             kept = {row[0] for row in store._connection.execute("SELECT number FROM reply")}
         assert set(range(1, acknowledged + 1)) <= kept
     assert acknowledged >= 15
+
+
+def test_a_reply_that_went_on_stands_in_its_place_and_a_doubt_is_told_once(path: Path) -> None:
+    with Store.open(path) as store:
+        conversation = store.new_conversation("Sums")
+        number = store.add_reply(conversation, replace(REPLY, flags=("old",)))
+        for _ in range(2):
+            assert store.change_reply(number, replace(REPLY, answer="5", flags=("old", "new")))
+        assert [flag.reason for flag in store.flags()] == ["old", "new"]
+        assert [reply.record["answer"] for reply in store.replies(conversation)] == ["5"]
+        store.remove(conversation)
+        assert not store.change_reply(number, REPLY)

@@ -21,6 +21,7 @@ from runtime.local_responder import LocalResponder
 from runtime.request import Budget, Message, Request
 from runtime.responder import Control, Responder
 from tests.fakes.scripted_model import FAMILY, VOCABULARY
+from tests.fakes.timed_backend import known_speed
 
 COUNTING = "<think>\n" + " ".join(map(str, range(1500)))
 STEP, TOKEN = 0.1, 0.001
@@ -43,7 +44,7 @@ class TimedBackend(FakeBackend):
 
 def local(backend: TimedBackend) -> LocalResponder:
     responder = LocalResponder(backend, FAMILY, clock=backend.clock)
-    responder._known_speed()
+    known_speed(responder)
     return responder
 
 

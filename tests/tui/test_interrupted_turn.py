@@ -45,6 +45,7 @@ from tui.cli import make_turns
 from tui.interrupted_turn import InterruptedTurn
 from tui.note import Note
 from tui.turn import Turn
+from tui.turn_search import TurnSearch
 
 OFFER = "A thought was interrupted: 1+1? · F5 goes on."
 
@@ -61,7 +62,7 @@ async def pause_and_leave(*keys: str, question: str = "1+1?", **more: Any) -> st
         await until(pilot, lambda: turn.thought.tokens > 4)
         await pilot.press(*keys, "f5")
         hold.set()
-        await until(pilot, lambda: bool(KeptTurns().all()))
+        await until(pilot, lambda: any(KeptTurns().folder.glob("*.turn")))
         text = turn.thought.text
     assert THOUGHT.startswith(text) and text != THOUGHT
     return text
@@ -176,6 +177,28 @@ async def test_a_turn_of_another_model_is_not_offered() -> None:
         assert app_of(pilot)._search.found == InterruptedTurn(kept)
 
 
+def test_a_turn_that_takes_more_context_than_is_open_is_not_found() -> None:
+    small = kept()
+    large = replace(small, request=replace(small.request, id="2"), context=4096, kept=1.0)
+    for turn in (small, large):
+        KeptTurns().write(turn)
+    for context, expected in ((2048, small), (4095, small), (4096, large), (None, large)):
+        looked = threading.Event()
+        search = TurnSearch(KeptTurns, looked.set)
+        search.begin(FACTS.file, context)
+        assert looked.wait(20) and search.end() == InterruptedTurn(expected)
+
+
+async def test_a_turn_that_takes_more_context_than_the_model_is_open_with_is_not_offered() -> None:
+    await pause_and_leave()
+    kept = KeptTurns().all()[0]
+    large = replace(kept, request=replace(kept.request, id="large"), context=kept.context + 1, kept=kept.kept + 1.0)
+    KeptTurns().write(large)
+    async with make_app(responder=thinker(), turns=KeptTurns).run_test(size=SMALL) as pilot:
+        await until(pilot, lambda: offered(pilot))
+        assert app_of(pilot)._search.found == InterruptedTurn(kept)
+
+
 async def test_nothing_is_kept_where_nothing_is_to_be_kept(own_folders: Path) -> None:
     assert make_turns(Settings(store=False)) is None
     turns = make_turns(Settings())
@@ -243,6 +266,8 @@ def test_what_is_told_of_a_kept_turn() -> None:
     assert InterruptedTurn(kept()).thought_for == 0.0
     assert [one.content for one in turn.earlier] == ["First?", "Yes."]
     assert (turn.request.resumed, turn.request.id) == (True, "1")
+    fits = [turn.goes_on(*one) for one in ((FACTS.file, 2048), (FACTS.file, None), (FACTS.file, 2047), ("/x", 2048))]
+    assert fits == [True, True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -76,5 +76,6 @@ def test_words_and_texts_with_digits_are_left_alone(text: str) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.text("〇零一二三四五六七八九十百千万億兆個・点分の屋", max_size=80))
-def test_no_text_breaks_it_down(text: str) -> None:
-    kanji_in_digits(text)
+def test_what_was_read_is_not_read_once_more(text: str) -> None:
+    once = kanji_in_digits(text)
+    assert kanji_in_digits(once) == once
