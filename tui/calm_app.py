@@ -6,10 +6,11 @@ import signal
 
 from rich.console import RenderableType
 from textual.app import App
+from textual.driver import Driver
 from textual.worker import WorkerFailed
 
 from models.errors import InternalError, InterruptedByUser
-from tui.hangup import let_go_of_closed_terminal, watch_for_hangup
+from tui.hangup import let_go_of_closed_terminal, outlasting_its_terminal, watch_for_hangup
 
 
 class CalmApp(App[None]):
@@ -23,6 +24,9 @@ class CalmApp(App[None]):
         if self._exception is None and self._left_by is not None:
             return InterruptedByUser(f"The interface was ended by the signal {self._left_by.name}.")
         return self._exception
+
+    def get_driver_class(self) -> type[Driver]:
+        return outlasting_its_terminal(super().get_driver_class())
 
     def on_mount(self) -> None:
         watch_for_hangup(self._leave)

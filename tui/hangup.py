@@ -8,6 +8,9 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from typing import IO, Any, cast
+
+from textual.driver import Driver
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -32,3 +35,39 @@ def let_go_of_closed_terminal() -> None:
                 os.dup2(nowhere, stream.fileno())
     finally:
         os.close(nowhere)
+
+
+class LastingFile:
+    """A terminal's output whose writes never fail: what is written to one that is gone is lost. Textual writes in a
+    thread of its own, from a queue; a thread that died by a failed write would let the queue fill, and whoever writes
+    wait forever."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        """Write what can be written; returns the number of characters given."""
+        with suppress(OSError):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if there is still somewhere to flush to."""
+        with suppress(OSError):
+            self._file.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._file, name)
+
+
+def outlasting_its_terminal(driver: type[Driver]) -> type[Driver]:
+    """The driver, writing to the terminal through a `LastingFile`."""
+
+    class LastingDriver(driver):  # type: ignore[misc, valid-type]
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            file = getattr(self, "_file", None)  # the headless one writes nowhere
+            if file is not None:
+                self._file: Any = LastingFile(file)
+
+    return cast(type[Driver], LastingDriver)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import pty
 import re
@@ -12,15 +14,17 @@ import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import pytest
 from rich.traceback import Traceback
+from textual.drivers._writer_thread import MAX_QUEUED_WRITES, WriterThread
 from textual.pilot import Pilot
 
 from tests.fakes.scripted_responder import Script
 from tests.tui.helpers import SMALL, ask, begin, gate, make_app, stored, until
 from tui.app import KangaeApp
+from tui.hangup import LastingFile
 from tui.status_line import StatusLine
 from tui.welcome import Welcome
 
@@ -225,3 +229,22 @@ def test_a_fault_is_one_message_that_names_its_report(own_folders: Path) -> None
     )
     assert "Traceback" in report.read_text() and "ZeroDivisionError: division by zero" in report.read_text()
     assert stored(terminal.path)["first"][0]["finish"] == "cancelled"
+
+
+class ClosedTerminal(io.StringIO):
+    """What a terminal's file is once its window is gone."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def flush(self) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_what_is_drawn_for_a_terminal_that_is_gone_keeps_nobody_waiting() -> None:
+    thread = WriterThread(cast(IO[str], LastingFile(ClosedTerminal())))
+    thread.start()
+    for _ in range(4 * MAX_QUEUED_WRITES):
+        thread.write("drawn")
+    thread.stop()
+    assert not thread.is_alive()
