@@ -98,6 +98,8 @@ def _run(words: list[str]) -> int:
         words = ["chat", *words]
     command = words[0] if words[0] in _COMMANDS else None
     if command is None and not words[0].startswith("-"):
+        if " " in words[0] or words[0].endswith(("?", "？")):
+            raise UsageError(f"There is no command {words[0]!r}; to ask that: kangae ask {words[0]!r}")
         raise UsageError(f"There is no command {words[0]!r};{_near(words[0])} see `kangae --help`.")
     parser = build_parser(command)
     if command is not None:
@@ -110,7 +112,9 @@ def _run(words: list[str]) -> int:
         return end.code if isinstance(end.code, int) else 0
     if unknown:
         shown = " ".join(["kangae", *([command] if command else []), "--help"])
-        raise UsageError(f"Unrecognized arguments: {' '.join(unknown)}; see `{shown}`.")
+        quote = command == "ask" and not any(word.startswith("-") for word in unknown)
+        told = "put the whole question in quotes" if quote else f"see `{shown}`"
+        raise UsageError(f"Unrecognized arguments: {' '.join(unknown)}; {told}.")
     if not hasattr(parsed, "run"):
         raise UsageError("Name a command; see `kangae --help`.")
     parsed.started = _STARTED

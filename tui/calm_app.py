@@ -26,7 +26,12 @@ class CalmApp(App[None]):
         return self._exception
 
     def get_driver_class(self) -> type[Driver]:
-        return outlasting_its_terminal(super().get_driver_class())
+        return outlasting_its_terminal(super().get_driver_class(), self._terminal_gone)
+
+    def _terminal_gone(self) -> None:
+        # where SIGHUP is ignored (nohup), nothing else says so
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._leave, signal.SIGHUP)
 
     def on_mount(self) -> None:
         watch_for_hangup(self._leave)

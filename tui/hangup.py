@@ -40,34 +40,39 @@ def let_go_of_closed_terminal() -> None:
 class LastingFile:
     """A terminal's output whose writes never fail: what is written to one that is gone is lost. Textual writes in a
     thread of its own, from a queue; a thread that died by a failed write would let the queue fill, and whoever writes
-    wait forever."""
+    wait forever. `gone` is told each time, in that thread."""
 
-    def __init__(self, file: IO[str]) -> None:
+    def __init__(self, file: IO[str], gone: Callable[[], None]) -> None:
         self._file = file
+        self._gone = gone
 
     def write(self, text: str) -> int:
         """Write what can be written; returns the number of characters given."""
-        with suppress(OSError):
+        try:
             self._file.write(text)
+        except OSError:
+            self._gone()
         return len(text)
 
     def flush(self) -> None:
         """Flush, if there is still somewhere to flush to."""
-        with suppress(OSError):
+        try:
             self._file.flush()
+        except OSError:
+            self._gone()
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._file, name)
 
 
-def outlasting_its_terminal(driver: type[Driver]) -> type[Driver]:
-    """The driver, writing to the terminal through a `LastingFile`."""
+def outlasting_its_terminal(driver: type[Driver], gone: Callable[[], None]) -> type[Driver]:
+    """The driver, writing to the terminal through a `LastingFile` that calls `gone`."""
 
     class LastingDriver(driver):  # type: ignore[misc, valid-type]
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
             file = getattr(self, "_file", None)  # the headless one writes nowhere
             if file is not None:
-                self._file: Any = LastingFile(file)
+                self._file: Any = LastingFile(file, gone)
 
     return cast(type[Driver], LastingDriver)

@@ -35,7 +35,7 @@ class ReplyStream:
             self._end_thought()
         elif isinstance(event, Climbed):
             self._end_thought()
-            self._think(strip_controls(f"{event.reason}: {event.rung}\n"))
+            self._think(strip_controls(f"{event.reason.rstrip('.')}; next: {event.rung}\n"))
         elif isinstance(event, Voted):
             self._end_thought()
             self._think(strip_controls(f"vote {event.done} of {event.total}: {event.answer}\n"))

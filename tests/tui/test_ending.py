@@ -182,6 +182,7 @@ def _take_terminal() -> None:
     import fcntl
 
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests under nohup would hand on that it is ignored
 
 
 @pytest.mark.parametrize("ends_it", ["SIGTERM", "SIGHUP", "window closed"])
@@ -242,9 +243,23 @@ class ClosedTerminal(io.StringIO):
 
 
 def test_what_is_drawn_for_a_terminal_that_is_gone_keeps_nobody_waiting() -> None:
-    thread = WriterThread(cast(IO[str], LastingFile(ClosedTerminal())))
+    told: list[str] = []
+    thread = WriterThread(cast(IO[str], LastingFile(ClosedTerminal(), lambda: told.append("gone"))))
     thread.start()
     for _ in range(4 * MAX_QUEUED_WRITES):
         thread.write("drawn")
     thread.stop()
-    assert not thread.is_alive()
+    assert not thread.is_alive() and told
+
+
+def test_a_closed_window_ends_it_even_where_hangups_are_ignored(own_folders: Path) -> None:
+    terminal = Terminal(
+        own_folders, more="import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup"
+    )
+    terminal.wait_for("scripted")
+    terminal.type(b"first\r")
+    terminal.wait_for("12 + 30")
+    terminal.hang_up()
+    assert terminal.process.wait(30) == 130
+    (reply,) = stored(terminal.path)["first"]
+    assert (reply["finish"], reply["thinking"]) == ("cancelled", "12 + 30")
