@@ -182,15 +182,16 @@ def _tell(error: KangaeError, words: list[str]) -> int:
     """Print an error and return its exit code. What was printed before it comes first."""
     from models.plain_text import json_line, strip_controls
 
-    as_json = "--json" in words
+    told = False
     try:
         sys.stdout.flush()
-        if as_json:
+        if "--json" in words:
             print(json_line(error.as_json()), flush=True)
+            told = True
     except OSError:
         _silence_stdout()
     try:
-        if not as_json:
+        if not told:
             print(strip_controls(f"{error.title}: {error.detail}"), file=sys.stderr, flush=True)
     except OSError:
         pass  # neither stream can be written: the exit code remains

@@ -471,11 +471,12 @@ def test_objects_that_no_terminal_takes_are_kept(
     assert [record["answer"] for record in kept_replies()] == ["y"]
 
 
-def test_a_full_disk_behind_stdout_is_9(child: Callable[..., subprocess.Popen[bytes]]) -> None:
+@pytest.mark.parametrize("words", [("ask", "x"), ("ask", "x", "--json")])
+def test_a_full_disk_behind_stdout_is_9(child: Callable[..., subprocess.Popen[bytes]], words: tuple[str, ...]) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     with open("/dev/full", "wb") as full:
-        process = child("free", "ask", "x", stdout=full.fileno())
+        process = child("free", *words, stdout=full.fileno())
         _, said = process.communicate(timeout=60)
     assert process.returncode == 9
     assert b"Cannot write" in said
