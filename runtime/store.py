@@ -7,7 +7,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,10 +204,7 @@ class Store:
             ).lastrowid
             if number is None:
                 raise sqlite3.DatabaseError("the reply got no number")
-            if thinking:
-                change.execute("INSERT INTO thought VALUES (?, ?, ?)", (number, now, _clean(thinking)))
-            rows = [(number, now, _clean(reason)) for reason in reply.flags]
-            change.executemany("INSERT INTO flag (reply, created, reason) VALUES (?, ?, ?)", rows)
+            _add_thought_and_flags(change, number, now, thinking, reply.flags)
             change.execute("UPDATE conversation SET updated = ? WHERE id = ?", (now, conversation))
         return number
 
@@ -225,13 +222,7 @@ class Store:
             if not found.rowcount:
                 return False
             change.execute("DELETE FROM thought WHERE reply = ?", (number,))
-            if thinking:
-                change.execute("INSERT INTO thought VALUES (?, ?, ?)", (number, now, _clean(thinking)))
-            change.executemany(
-                "INSERT INTO flag (reply, created, reason) SELECT ?1, ?2, ?3 "
-                "WHERE NOT EXISTS (SELECT 1 FROM flag WHERE reply = ?1 AND reason = ?3)",
-                [(number, now, _clean(reason)) for reason in reply.flags],
-            )
+            _add_thought_and_flags(change, number, now, thinking, reply.flags)
             change.execute(
                 "UPDATE conversation SET updated = ? WHERE id = (SELECT conversation FROM reply WHERE number = ?)",
                 (now, number),
@@ -370,3 +361,16 @@ def _excerpt(text: str, wanted: str, *, around: int = 40) -> str:
     found = max(0, text.lower().find(wanted.lower()))
     start, end = max(0, found - around), found + len(wanted) + around
     return ("…" if start else "") + " ".join(text[start:end].split()) + ("…" if end < len(text) else "")
+
+
+def _add_thought_and_flags(
+    change: sqlite3.Connection, number: int, now: float, thinking: str, flags: Iterable[str]
+) -> None:
+    """The thought of a reply that has none, and those of its flags that are not there."""
+    if thinking:
+        change.execute("INSERT INTO thought VALUES (?, ?, ?)", (number, now, _clean(thinking)))
+    change.executemany(
+        "INSERT INTO flag (reply, created, reason) SELECT ?1, ?2, ?3 "
+        "WHERE NOT EXISTS (SELECT 1 FROM flag WHERE reply = ?1 AND reason = ?3)",
+        [(number, now, _clean(reason)) for reason in flags],
+    )

@@ -51,8 +51,7 @@ def _add_speed(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--depth", type=typed(parse_count), default=64, metavar="N", help="tokens in the cache before a decode (64)"
     )
     speed.add_argument("--batch", type=_counts, default=(4, 8, 16), metavar="N,N", help="sequences at once (4,8,16)")
-    speed.add_argument("--threads", type=typed(parse_count), metavar="N")
-    speed.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_machine(speed)
     speed.set_defaults(run=run_speed)
 
 
@@ -62,8 +61,7 @@ def _add_peers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "-m", "--model", metavar="NAME|PATH", help="default: models of random weights in a 0.6B model's shape"
     )
     peers.add_argument("--pairs", type=typed(parse_count), default=10, metavar="N", help="runs of each, in turn (10)")
-    peers.add_argument("--threads", type=typed(parse_count), metavar="N")
-    peers.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_machine(peers)
     peers.set_defaults(run=run_peers)
 
 
@@ -78,9 +76,13 @@ def _add_control(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     control.add_argument(
         "--tokens", type=typed(parse_count), default=128, metavar="N", help="thinking tokens of a run (128)"
     )
-    control.add_argument("--threads", type=typed(parse_count), metavar="N")
-    control.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_machine(control)
     control.set_defaults(run=run_control)
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--threads", type=typed(parse_count), metavar="N")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _add_asking(parser: argparse.ArgumentParser) -> None:

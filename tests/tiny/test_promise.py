@@ -113,9 +113,8 @@ def test_a_forced_check_does_not_harm(asking: Asking, tmp_path: Path) -> None:
         found = think_again(asking, own, phrases.check, None)
         asked, right, wrong = asked + found["n"], right + found["became_right"], wrong + found["became_wrong"]
     assert asked == CHECKED >= 400
-    assert wrong <= 0.02 * asked
-    if right < wrong:
-        pytest.xfail(f"the promise is that it mends more than it breaks; {right} mended, {wrong} broken of {asked}")
+    # the wish is that it mends more than it breaks; in greedy use what is wrong there is read the same way twice
+    assert wrong <= right + 0.005 * asked, f"{right} mended, {wrong} broken of {asked}"
 
 
 def test_the_shipped_problem_file_is_the_teachers(tmp_path: Path) -> None:

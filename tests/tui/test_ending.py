@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
@@ -186,28 +185,20 @@ def _take_terminal() -> None:
 
 
 @pytest.mark.parametrize("ends_it", ["SIGTERM", "SIGHUP", "window closed"])
-def test_a_turn_under_way_is_kept_within_a_second_where_the_system_ends_the_program(
-    ends_it: str, own_folders: Path
-) -> None:
+def test_a_turn_under_way_is_kept_where_the_system_ends_the_program(ends_it: str, own_folders: Path) -> None:
     terminal = Terminal(own_folders)
     terminal.wait_for("scripted")
     terminal.type(b"first\r")
     terminal.wait_for("12 + 30")
-    begun = time.monotonic()
     if ends_it == "window closed":
         terminal.hang_up()
     else:
         terminal.process.send_signal(signal.Signals[ends_it])
-    while not (terminal.path.exists() and stored(terminal.path)):
-        assert time.monotonic() - begun < 5
-        time.sleep(0.02)
+    assert terminal.process.wait(30) == 130
     (reply,) = stored(terminal.path)["first"]
     assert (reply["finish"], reply["thinking"]) == ("cancelled", "12 + 30")
-    if ends_it == "window closed":
-        assert terminal.process.wait(30) == 130
-    else:
+    if ends_it != "window closed":
         said = terminal.end()
-        assert terminal.process.returncode == 130
         assert "What was said is kept: `kangae sessions list` names it." in said
         assert f"Interrupted: The interface was ended by the signal {ends_it}." in said
 
