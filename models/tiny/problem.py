@@ -151,11 +151,11 @@ def _digits(rng: random.Random, lowest: int, highest: int) -> int:
 
 
 def _pair(rng: random.Random, hard: bool) -> Values:
-    return {"a": _digits(rng, 2, 6 if hard else 5), "b": _digits(rng, 2, 6 if hard else 5)}
+    return {"a": _digits(rng, 1, 6 if hard else 5), "b": _digits(rng, 1, 6 if hard else 5)}
 
 
 def _subtract(rng: random.Random, hard: bool) -> Values:
-    a, b = _digits(rng, 2, 6 if hard else 5), _digits(rng, 2, 6 if hard else 5)
+    a, b = _digits(rng, 1, 6 if hard else 5), _digits(rng, 1, 6 if hard else 5)
     return {"a": max(a, b), "b": min(a, b)}
 
 
@@ -163,16 +163,16 @@ def _multiply(rng: random.Random, hard: bool) -> Values:
     if hard:
         return {"a": _digits(rng, 3, 3), "b": _digits(rng, 2, 2)}
     if rng.random() < 0.5:
-        return {"a": _digits(rng, 2, 4), "b": rng.randint(2, 9)}
+        return {"a": _digits(rng, 1, 4), "b": rng.randint(2, 9)}
     return {"a": _digits(rng, 2, 2), "b": _digits(rng, 2, 2)}
 
 
 def _divide(rng: random.Random, hard: bool) -> Values:
-    return {"a": _digits(rng, 5, 5) if hard else _digits(rng, 2, 4), "b": rng.randint(2, 9)}
+    return {"a": _digits(rng, 5, 5) if hard else _digits(rng, 1, 4), "b": rng.randint(2, 9)}
 
 
 def _stock(rng: random.Random, hard: bool) -> Values:
-    start = level = rng.randint(120, 999)
+    start = level = rng.randint(10, 119) if rng.random() < 0.15 else rng.randint(120, 999)
     events: list[tuple[str, int]] = []
     for _ in range(rng.randint(4, 5) if hard else rng.randint(2, 3)):
         if rng.random() < 0.5 and level > 12:

@@ -10,13 +10,13 @@ import random
 import re
 import tomllib
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from models.tiny.problem import Language, Problem
+from models.tiny.problem import Language, Problem, Values
 
 WORDINGS = Path(__file__).parent / "wordings"
 _FILES: Mapping[Language, str] = {"en": "english.toml", "ja": "japanese.toml"}
@@ -184,7 +184,25 @@ def as_told(problem: Problem, marked: str) -> Problem:
 
     `marked`: the question, operands between two private characters or bare, `MOVEMENT` before those of movements.
     """
-    return replace(problem, told=numbers_told(marked), clauses=clauses(marked) if problem.skill == "stock" else ())
+    told = numbers_told(marked)
+    return replace(
+        problem,
+        told=told,
+        clauses=clauses(marked) if problem.skill == "stock" else (),
+        values=_in_told_order(problem, told),
+    )
+
+
+def _in_told_order(problem: Problem, told: Sequence[str]) -> Values:
+    """The operands of a sum or product in the order told, so that its expression copies forward; the factor of one
+    digit stays behind a longer one, for the digit program works with it."""
+    if problem.skill not in ("add", "multiply"):
+        return problem.values
+    a, b = problem.number("a"), problem.number("b")
+    swaps = problem.skill == "add" or (a < 10) == (b < 10)
+    if swaps and {str(a), str(b)} <= set(told) and told.index(str(b)) < told.index(str(a)):
+        return {**problem.values, "a": b, "b": a}
+    return problem.values
 
 
 def unmarked(text: str) -> str:
@@ -192,24 +210,36 @@ def unmarked(text: str) -> str:
     return text.translate(_UNMARKED)
 
 
+# What a slot of a near form is filled with; all other slots are filled from the language's lists.
+_NEAR: Mapping[str, Callable[[random.Random], str]] = {
+    "whole": lambda rng: str(rng.randint(1, 10 ** rng.randint(1, 4))),
+    "two": lambda rng: str(rng.randint(11, 99)),
+    "hundreds": lambda rng: str(rng.randint(100, 999)),
+    "large": lambda rng: str(rng.randint(1000, 10 ** rng.randint(4, 6))),
+    "millions": lambda rng: str(rng.randint(10**6, 10 ** rng.randint(7, 9))),
+    "decimal": lambda rng: f"{rng.randint(1, 10 ** rng.randint(2, 5)) / 10 ** rng.randint(1, 2):.{rng.randint(1, 2)}f}",
+}
+
+
 class Refusals:
-    """Questions outside the skills, from patterns and lists of fillers."""
+    """Questions outside the skills, from patterns and lists of fillers; half of them near forms: arithmetic like that
+    of a skill and not within it (decimals, a third factor, a divisor of two digits)."""
 
     def __init__(self, path: Path = WORDINGS / "refusals.toml") -> None:
-        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        self._patterns: dict[Language, list[str]] = {
-            "en": table["english"]["patterns"],
-            "ja": table["japanese"]["patterns"],
-        }
-        self._fill: dict[Language, dict[str, list[str]]] = {
-            "en": table["english"]["fill"],
-            "ja": table["japanese"]["fill"],
-        }
+        tables: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        table: dict[Language, dict[str, Any]] = {"en": tables["english"], "ja": tables["japanese"]}
+        self._patterns: dict[Language, list[str]] = {language: one["patterns"] for language, one in table.items()}
+        self._near: dict[Language, list[str]] = {language: one["near"] for language, one in table.items()}
+        self._fill: dict[Language, dict[str, list[str]]] = {language: one["fill"] for language, one in table.items()}
 
     def ask(self, language: Language, rng: random.Random) -> str:
         """One question that no skill answers."""
-        text = expand(rng.choice(self._patterns[language]), rng)
-        text = re.sub(r"\{(\w+)\}", lambda slot: rng.choice(self._fill[language][slot[1]]), text)
+        near = rng.random() < 0.5
+        text = expand(rng.choice((self._near if near else self._patterns)[language]), rng)
+        fill = self._fill[language]
+        text = re.sub(
+            r"\{(\w+)\}", lambda slot: _NEAR[slot[1]](rng) if near and slot[1] in _NEAR else rng.choice(fill[slot[1]]), text
+        )
         if language == "en" and rng.random() < 0.1:
             text = text.lower()
         if rng.random() < 0.05:

@@ -92,11 +92,13 @@ def trained(language: Language) -> Mapping[str, Shapes]:
 
 @cache
 def refusals(language: Language) -> tuple[Shapes, Mapping[str, Sequence[str]]]:
-    """The refusals' patterns and what fills them in training."""
+    """The refusals' patterns, near forms among them, and what fills them in training."""
     table: dict[str, Any] = tomllib.loads((WORDINGS / "refusals.toml").read_text(encoding="utf-8"))[NAMES[language]]
     fill: Mapping[str, Sequence[str]] = table["fill"]
     expressions = {name: f"(?:{'|'.join(re.escape(bare(one)) for one in texts)})" for name, texts in fill.items()}
-    return shapes(table["patterns"], language, expressions.__getitem__), fill
+    numbers = dict.fromkeys(("whole", "two", "hundreds", "large", "millions", "decimal"), r"\d+")
+    patterns = [*table["patterns"], *table["near"]]
+    return shapes(patterns, language, (expressions | numbers).__getitem__), fill
 
 
 def writers(text: str, patterns: Shapes) -> list[str]:
@@ -134,7 +136,7 @@ def test_a_text_of_a_training_pattern_is_known(language: Language) -> None:
             assert shape.fullmatch(bare(text.join(around))), (pattern, text)
     asked, fill = refusals(language)
     for pattern, shape in asked:
-        text = SLOT.sub(lambda slot: rng.choice(fill[slot[1]]), expand(pattern, rng))
+        text = SLOT.sub(lambda slot: rng.choice(fill.get(slot[1], ["12.5", "7"])), expand(pattern, rng))
         assert shape.fullmatch(bare(text)), (pattern, text)
 
 
@@ -156,9 +158,10 @@ def test_held_out_wordings_are_not_trained_on(language: Language) -> None:
     assert known == {}
 
 
-def test_everyday_questions_are_not_trained_on() -> None:
-    lines = (HERE / "everyday.jsonl").read_text(encoding="utf-8").splitlines()
-    everyday = [json.loads(line) for line in lines]
-    known = {one["question"]: writers(one["question"], refusals(one["language"])[0]) for one in everyday}
-    assert len(known) == 200
+@pytest.mark.parametrize(("name", "count"), [("everyday", 200), ("near", 80)])
+def test_questions_to_refuse_are_not_trained_on(name: str, count: int) -> None:
+    lines = (HERE / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    asked = [json.loads(line) for line in lines]
+    known = {one["question"]: writers(one["question"], refusals(one["language"])[0]) for one in asked}
+    assert len(known) == count
     assert {question: found for question, found in known.items() if found} == {}
