@@ -10,9 +10,9 @@ import numpy as np
 
 from models.errors import CannotMeetError
 from runtime.backends.backend import Aborted, Backend, Slice, State
+from runtime.control.scores import Scores
 from runtime.prefix_cache import PrefixCache, common_prefix
 from runtime.reply import Finish
-from runtime.scores import Scores
 from runtime.sequence import Move, SavedState, Sequence
 
 _WORTH_WAITING = 16  # ids of a shared prompt that another sequence is about to decode

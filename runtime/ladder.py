@@ -13,7 +13,7 @@ from typing import Any
 
 from models.errors import UsageError
 from runtime.backends.backend import ModelFacts
-from runtime.effort import effort_tokens
+from runtime.control.effort import effort_tokens
 from runtime.events import AnswerDelta, Climbed, Closed, Done, Event, Failed
 from runtime.outer_responder import OuterResponder
 from runtime.reply import Reply, Usage

@@ -16,27 +16,25 @@ from models.family import Family
 from runtime.alarm import alarm_at
 from runtime.answer_lengths import AnswerLengths
 from runtime.backends.backend import Backend
-from runtime.effort import effort_tokens
-from runtime.endings import usual_endings
+from runtime.control.effort import effort_tokens
+from runtime.control.endings import usual_endings
+from runtime.control.hesitation import hesitation_ids
+from runtime.control.steering import NO_DOUBTS
 from runtime.engine import Engine
 from runtime.events import Event, Failed
-from runtime.hesitation import hesitation_ids
-from runtime.kept_turn import KeptTurn
-from runtime.kept_turns import KeptTurns
 from runtime.known_speed import KnownSpeed
 from runtime.pace import Speed
-from runtime.polled import Polled
 from runtime.prompt import build_prompt
 from runtime.rehearsal import PROMPT_TOKENS, Rehearsal
 from runtime.reply import ModelLabel
-from runtime.request import Request, Sampling
+from runtime.request import Polled, Request, Resumable, Sampling
 from runtime.responder import Control
-from runtime.resumable import Resumable
 from runtime.sequence import Sequence as EngineSequence
 from runtime.speed_record import SpeedRecord
-from runtime.steering import NO_DOUBTS
-from runtime.turn import Turn
-from runtime.turn_keeping import TurnKeeping
+from runtime.turn.keeping import TurnKeeping
+from runtime.turn.kept_turn import KeptTurn
+from runtime.turn.kept_turns import KeptTurns
+from runtime.turn.turn import Turn
 
 if TYPE_CHECKING:
     import numpy as np

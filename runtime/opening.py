@@ -46,7 +46,7 @@ def open_model(
     from runtime.backends.llama import open_llama
     from runtime.backends.llama_library import llama_library
     from runtime.local_responder import LocalResponder
-    from runtime.profile_store import load_profile
+    from runtime.profile.profile_store import load_profile
 
     calibrated = load_profile(sha256) if profile else None
     if calibrated is not None and calibrated.confidence is not None:

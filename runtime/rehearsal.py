@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from runtime.control.scores import Scores
 from runtime.events import Event, Progress
 from runtime.pace import Speed
 from runtime.reply import Finish
-from runtime.scores import Scores
 from runtime.sequence import STAY, Move
 
 PROMPT_TOKENS = 64

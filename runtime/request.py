@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
@@ -10,9 +11,10 @@ from models.errors import UsageError
 
 Role = Literal["system", "user", "assistant"]
 EFFORTS = ("off", "low", "medium", "high")
-"""What a person may ask for in words; `runtime.effort` tells it in tokens."""
+"""What a person may ask for in words; `runtime.control.effort` tells it in tokens."""
 LADDER_VOTES = 5
 """Thoughts of the ladder's last rung: a model that is opened for it needs so many places."""
+_IDENTITY = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -185,3 +187,34 @@ class Request:
     def question(self) -> str:
         """The last thing that its user said."""
         return next((one.content for one in reversed(self.messages) if one.role == "user"), "")
+
+
+@dataclass(frozen=True)
+class Polled(Request):
+    """Of the requests that are asked together, those with the same `poll` are one question: it is asked once, so the
+    seconds of its deadline run for all of them from the moment that the first one is begun."""
+
+    poll: int = 0
+
+
+@dataclass(frozen=True)
+class Resumable(Request):
+    """A request whose turn is kept on disk, under its id, every few seconds and whenever it is paused or stopped, until
+    it ends by itself; but not one of many that are asked at once.
+
+    `resumed`: go on with what is kept under the id. All else but the id then comes from there; what was said before is
+    told again first, as events, before any `Progress`. A responder that keeps nothing (a remote one) answers it as any
+    other request. The id is 1 to 64 letters, digits, `-` and `_`, for it names a file.
+    """
+
+    resumed: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not is_identity(self.id):
+            raise UsageError(f"{self.id!r} cannot name a kept turn; give 1 to 64 letters, digits, - and _.")
+
+
+def is_identity(text: str) -> bool:
+    """Whether a turn can be kept under this id."""
+    return _IDENTITY.fullmatch(text) is not None

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from runtime.backends.backend import State
+from runtime.control.scores import Scores
 from runtime.reply import Finish
 from runtime.request import Sampling
-from runtime.scores import Scores
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from models.errors import UsageError
 from runtime.events import AnswerDelta, Closed, Done, Event, Failed, Voted
 from runtime.outer_responder import OuterResponder
-from runtime.polled import Polled
 from runtime.reply import Reply, Usage, Vote
-from runtime.request import Request, Sampling, Voting
+from runtime.request import Polled, Request, Sampling, Voting
 from runtime.responder import Cancel, Control, Responder
 from runtime.votes import Ballot, Same, decided, same_text, tally
 

@@ -18,11 +18,10 @@ from textual.timer import Timer
 from models.errors import KangaeError
 from models.plain_text import one_line
 from runtime.commands.keep import KeptConversation
-from runtime.effort import effort_tokens
+from runtime.control.effort import effort_tokens
 from runtime.request import Message as Said
-from runtime.request import Request
+from runtime.request import Request, Resumable
 from runtime.responder import Control, Responder
-from runtime.resumable import Resumable
 from tui.budget_steps import budget_name, budget_steps, larger_budget, smaller_budget
 from tui.chat_options import ChatOptions
 from tui.conversation import Conversation
@@ -42,7 +41,7 @@ from tui.turn_search import TurnSearch
 from tui.welcome import Example
 
 if TYPE_CHECKING:
-    from runtime.kept_turns import KeptTurns
+    from runtime.turn.kept_turns import KeptTurns
 
 _FLUSH_S = 0.1  # new text is laid out ten times a second: each layout costs, and nobody reads faster
 _LEAVING_S = 0.3  # the same grace as for any stopped turn would be too long where the system ends the program

@@ -23,9 +23,9 @@ from runtime.commands.options import (
 
 if TYPE_CHECKING:
     from runtime.commands.keep import KeptConversation
-    from runtime.kept_turns import KeptTurns
     from runtime.responder import Responder
     from runtime.settings import Settings
+    from runtime.turn.kept_turns import KeptTurns
     from tui.chat_options import ChatOptions
 
 
@@ -105,7 +105,7 @@ def make_turns(settings: Settings) -> Callable[[], KeptTurns] | None:
     """Gives the place where turns are kept until they end; None where nothing is to be kept."""
 
     def turns() -> KeptTurns:
-        from runtime.kept_turns import KeptTurns
+        from runtime.turn.kept_turns import KeptTurns
 
         return KeptTurns()
 
@@ -115,7 +115,7 @@ def make_turns(settings: Settings) -> Callable[[], KeptTurns] | None:
 def make_opener(arguments: argparse.Namespace, settings: Settings) -> Callable[[Callable[[float], None]], Responder]:
     """Opens the model in a worker process, so that the interface survives what the C library does not."""
     from runtime import opening
-    from runtime.worker import WorkerResponder
+    from runtime.worker.worker import WorkerResponder
 
     open_model = functools.partial(
         opening.open_model,

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from models.plain_text import one_line
-from runtime.request import Message
+from runtime.request import Message, Resumable
 from runtime.responder import More
-from runtime.resumable import Resumable
 
 if TYPE_CHECKING:
-    from runtime.kept_turn import KeptTurn
+    from runtime.turn.kept_turn import KeptTurn
 
 _QUESTION_CELLS = 32  # with the words around it, this is one line of 80 columns
 

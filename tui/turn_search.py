@@ -11,7 +11,7 @@ from tui.fault import fault
 from tui.interrupted_turn import InterruptedTurn
 
 if TYPE_CHECKING:
-    from runtime.kept_turns import KeptTurns
+    from runtime.turn.kept_turns import KeptTurns
 
 
 class TurnSearch:

@@ -238,7 +238,9 @@ class Refusals:
         text = expand(rng.choice((self._near if near else self._patterns)[language]), rng)
         fill = self._fill[language]
         text = re.sub(
-            r"\{(\w+)\}", lambda slot: _NEAR[slot[1]](rng) if near and slot[1] in _NEAR else rng.choice(fill[slot[1]]), text
+            r"\{(\w+)\}",
+            lambda slot: _NEAR[slot[1]](rng) if near and slot[1] in _NEAR else rng.choice(fill[slot[1]]),
+            text,
         )
         if language == "en" and rng.random() < 0.1:
             text = text.lower()

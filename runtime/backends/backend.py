@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from runtime.profile import Profile
+from runtime.profile.profile import Profile
 from runtime.request import Sampling
 
 State = bytes | bytearray

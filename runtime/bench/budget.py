@@ -16,7 +16,7 @@ from models.plain_text import strip_controls
 from runtime import opening
 from runtime.bench.asking import Asking, Outcome, Run
 from runtime.bench.methods import Method
-from runtime.hesitation import hesitations
+from runtime.control.hesitation import hesitations
 from runtime.problems import Problem
 from runtime.reply import CloseReason, Usage
 

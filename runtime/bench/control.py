@@ -22,6 +22,7 @@ from models.errors import CannotMeetError, UsageError
 from models.family import Family
 from runtime import machine
 from runtime.backends.backend import Backend
+from runtime.control.scores import Scores
 from runtime.engine import Engine
 from runtime.events import Done
 from runtime.local_responder import default_sampling
@@ -30,10 +31,9 @@ from runtime.prompt import build_prompt
 from runtime.reply import Finish, ModelLabel, Reply
 from runtime.request import Budget, Endings, Message, Request, Sampling
 from runtime.responder import Control
-from runtime.scores import Scores
 from runtime.sequence import STAY, Move
 from runtime.sequence import Sequence as EngineSequence
-from runtime.turn import Turn
+from runtime.turn.turn import Turn
 
 Progress = Callable[[str], None]
 PAIRS: Final = 10

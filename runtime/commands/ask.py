@@ -179,7 +179,7 @@ def _answer_one(
     question: str,
     verifiers: Sequence[Verifier],
 ) -> int:
-    from runtime.resumable import Resumable
+    from runtime.request import Resumable
 
     ladder = verifiers if climbs(arguments) else None
     places = max(arguments.votes, LADDER_VOTES if climbs(arguments) else 1)
@@ -284,7 +284,7 @@ def _finish(
 
 def _name_of_kept(reply: Reply, session: str | None) -> str | None:
     """By what the turn can be gone on with; None: it is not kept."""
-    from runtime.kept_turns import KeptTurns
+    from runtime.turn.kept_turns import KeptTurns
 
     try:
         return (session or reply.id) if KeptTurns().has(reply.id) else None

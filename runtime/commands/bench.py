@@ -239,7 +239,7 @@ def run_budget(arguments: argparse.Namespace) -> int:
     from models.plain_text import json_line
     from runtime.bench.budget import compare_budgets, table_of
     from runtime.bench.methods import parse_method
-    from runtime.endings import default_endings
+    from runtime.control.endings import default_endings
     from runtime.request import Endings
 
     settings = load_settings()

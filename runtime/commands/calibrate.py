@@ -18,7 +18,7 @@ from runtime.settings import Settings, load_settings, parse_count, parse_seed
 if TYPE_CHECKING:
     from runtime.bench.asking import Asking
     from runtime.problems import Problem
-    from runtime.profile import Profile
+    from runtime.profile.profile import Profile
 
 _PROBLEMS = 48
 _PROBLEMS_FILE = "problems.jsonl"
@@ -54,10 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, choose, print and keep; returns the exit code. Ctrl-C keeps nothing."""
     from models.plain_text import json_line
     from runtime import opening
-    from runtime.calibrator import calibrate
     from runtime.machine import probe
-    from runtime.profile import Origin
-    from runtime.profile_store import require_profiles, save_profile
+    from runtime.profile.calibrator import calibrate
+    from runtime.profile.profile import Origin
+    from runtime.profile.profile_store import require_profiles, save_profile
 
     settings = load_settings()
     source, problems = _problems(arguments)

@@ -32,7 +32,7 @@ def run_path(arguments: argparse.Namespace) -> int:
 def run_show(arguments: argparse.Namespace) -> int:
     """Print every setting with its origin."""
     from models.plain_text import json_line, strip_controls
-    from runtime.profile_store import profiles_folder
+    from runtime.profile.profile_store import profiles_folder
     from runtime.settings import config_file, load_settings
 
     settings = load_settings()

@@ -92,7 +92,7 @@ class KeptConversation:
         """Thoughts that are older than wanted, also those of turns that did not end."""
         if not self.thinking_days:
             return
-        from runtime.kept_turns import KeptTurns
+        from runtime.turn.kept_turns import KeptTurns
 
         store.forget_thoughts(self.thinking_days)
         try:

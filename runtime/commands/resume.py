@@ -12,8 +12,8 @@ from models.locations import state_folder
 from runtime.commands.options import add_opening_options, open_responder
 
 if TYPE_CHECKING:
-    from runtime.kept_turns import KeptTurns
     from runtime.store import Store
+    from runtime.turn.kept_turns import KeptTurns
 
 
 def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -39,9 +39,9 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 def run(arguments: argparse.Namespace) -> int:
     """The command; returns its exit code, as `kangae ask` does."""
     from runtime.commands.ask import answer
-    from runtime.kept_turns import KeptTurns
-    from runtime.resumable import Resumable
+    from runtime.request import Resumable
     from runtime.settings import load_settings
+    from runtime.turn.kept_turns import KeptTurns
     from runtime.verifiers.registry import choose
 
     settings = load_settings()
@@ -64,7 +64,7 @@ def stopped_turns(store: Store) -> list[dict[str, Any]]:
     when it was kept (seconds since 1970)."""
     if not _any_kept():
         return []
-    from runtime.kept_turns import KeptTurns
+    from runtime.turn.kept_turns import KeptTurns
 
     found: list[dict[str, Any]] = []
     for turn in KeptTurns().all():
@@ -78,7 +78,7 @@ def forget_turns(store: Store, conversation: str) -> None:
     """Forget the kept turns of a session that is removed. Raises WriteError."""
     if not _any_kept():
         return
-    from runtime.kept_turns import KeptTurns
+    from runtime.turn.kept_turns import KeptTurns
 
     turns = KeptTurns()
     for reply in store.replies(conversation):
@@ -90,7 +90,7 @@ def stopped_turn(store: Store, given: str) -> str | None:
     process is at."""
     if not _any_kept() or store.begins_conversations(given):
         return None
-    from runtime.kept_turns import KeptTurns
+    from runtime.turn.kept_turns import KeptTurns
 
     turns = KeptTurns()
     found = turns.find(given)
@@ -101,7 +101,7 @@ def stopped_turn(store: Store, given: str) -> str | None:
 
 def forget_turn(identity: str) -> None:
     """Forget this kept turn. Raises WriteError."""
-    from runtime.kept_turns import KeptTurns
+    from runtime.turn.kept_turns import KeptTurns
 
     KeptTurns().remove(identity)
 

@@ -14,14 +14,15 @@ import pytest
 import kangae
 from models.catalogue import ModelEntry
 from models.family import resolve_family
-from runtime import calibrator, opening
+from runtime import opening
 from runtime.backends import llama
 from runtime.backends.backend import ModelFacts
 from runtime.backends.fake import CLOSE_THINK, IM_END, THINK, ByteVocabulary, FakeBackend
-from runtime.effort import effort_tokens
-from runtime.endings import default_endings, usual_endings
-from runtime.profile import MOST_SIGNS, EffortTokens
-from runtime.profile_store import load_profile, profile_file, save_profile
+from runtime.control.effort import effort_tokens
+from runtime.control.endings import default_endings, usual_endings
+from runtime.profile import calibrator
+from runtime.profile.profile import MOST_SIGNS, EffortTokens
+from runtime.profile.profile_store import load_profile, profile_file, save_profile
 from tests.runtime.test_profile_store import PROFILE, SHA
 
 STEPS = [f"s{number:02d}.\n" for number in range(40)]

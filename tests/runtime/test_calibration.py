@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.calibration import (
+from runtime.profile.calibration import (
     LEAST_PROBLEMS,
     Sample,
     budgets_to_try,
@@ -24,7 +24,7 @@ from runtime.calibration import (
     natural_lengths,
     rising,
 )
-from runtime.profile import EffortTokens
+from runtime.profile.profile import EffortTokens
 
 N = 40
 

@@ -10,8 +10,8 @@ import pytest
 from models.errors import UsageError
 from runtime.backends.backend import ModelFacts
 from runtime.backends.fake import CLOSE_THINK, IM_END, THINK, ByteVocabulary, FakeBackend, Script
-from runtime.effort import effort_tokens
-from runtime.endings import default_endings
+from runtime.control.effort import effort_tokens
+from runtime.control.endings import default_endings
 from runtime.local_responder import LocalResponder
 from runtime.reply import Reply
 from runtime.request import EFFORTS, Budget, Endings, Sampling

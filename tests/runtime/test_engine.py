@@ -9,11 +9,11 @@ import pytest
 
 from runtime.backends.backend import Slice
 from runtime.backends.fake import IM_END, ByteVocabulary, FakeBackend
+from runtime.control.scores import Scores
 from runtime.engine import Engine
 from runtime.prefix_cache import common_prefix
 from runtime.reply import Finish
 from runtime.request import Sampling
-from runtime.scores import Scores
 from runtime.sequence import STAY, Move, Sequence
 
 VOCABULARY = ByteVocabulary()

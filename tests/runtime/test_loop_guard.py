@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.tiny.teacher import Teacher
-from runtime.loop_guard import LoopGuard
+from runtime.control.loop_guard import LoopGuard
 
 _PIECE = re.compile(r"\d|[ ]?[^\W\d_]+|\n+| +|[^\w\s]|_")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"

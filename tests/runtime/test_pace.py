@@ -6,7 +6,7 @@ import pytest
 
 from models.errors import CannotMeetError
 from runtime.pace import Deadline, Pace, PrefillPace, Speed, require_time
-from runtime.turn_clock import TurnClock
+from runtime.turn.clock import TurnClock
 
 
 def run(pace: Pace, steps: list[float], start: float = 0.0) -> float:

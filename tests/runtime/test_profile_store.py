@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from models.errors import WriteError
-from runtime.profile import MOST_SIGNS, EffortTokens, Origin, Profile, Row
-from runtime.profile_store import load_profile, profile_file, profiles_folder, require_profiles, save_profile
+from runtime.profile.profile import MOST_SIGNS, EffortTokens, Origin, Profile, Row
+from runtime.profile.profile_store import load_profile, profile_file, profiles_folder, require_profiles, save_profile
 
 SHA = "0123456789abcdef" * 4
 PROFILE = Profile(

@@ -14,13 +14,12 @@ from models.errors import CannotMeetError, UsageError
 from runtime.backends.backend import Slice, State
 from runtime.backends.fake import CHAT_TEMPLATE, OPEN_TEMPLATE, ByteVocabulary, FakeBackend, scripted
 from runtime.events import AnswerDelta, Closed, Event, Progress, ThinkingDelta
-from runtime.kept_turn import KeptTurn
-from runtime.kept_turns import MOST_TURNS, KeptTurns
 from runtime.local_responder import LocalResponder
 from runtime.reply import Reply, Timings
-from runtime.request import Budget, Endings, Message, Probing, Request, Sampling
+from runtime.request import Budget, Endings, Message, Probing, Request, Resumable, Sampling
 from runtime.responder import Control
-from runtime.resumable import Resumable
+from runtime.turn.kept_turn import KeptTurn
+from runtime.turn.kept_turns import MOST_TURNS, KeptTurns
 from tests.fakes.scripted_model import FAMILY, SPELLED, VOCABULARY, WORDS, ask, joined, reply_of
 from tests.fakes.timed_backend import known_speed
 

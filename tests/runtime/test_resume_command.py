@@ -14,9 +14,9 @@ import pytest
 import kangae
 from runtime import opening
 from runtime.backends.fake import FakeBackend, scripted
-from runtime.kept_turns import KeptTurns
 from runtime.local_responder import LocalResponder
 from runtime.store import Store
+from runtime.turn.kept_turns import KeptTurns
 from tests.fakes.scripted_model import FAMILY, VOCABULARY
 
 THOUGHT, ANSWER = "One plus one.\nIs it two? It is.", "It is **2**."

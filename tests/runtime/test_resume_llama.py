@@ -13,8 +13,8 @@ import pytest
 
 import kangae
 from models.locations import shipped_model
-from runtime.kept_turns import KeptTurns
 from runtime.store import Store
+from runtime.turn.kept_turns import KeptTurns
 
 pytest.importorskip("llama_cpp")
 
@@ -25,10 +25,10 @@ import sys
 from models.locations import shipped_model
 from runtime import opening
 from runtime.events import AnswerDelta, ThinkingDelta
-from runtime.kept_turns import KeptTurns
+from runtime.turn.kept_turns import KeptTurns
 from runtime.request import Message
 from runtime.responder import Control
-from runtime.resumable import Resumable
+from runtime.request import Resumable
 
 write, control, tokens = KeptTurns.write, Control(), int(sys.argv[2])
 

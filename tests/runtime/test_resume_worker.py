@@ -7,11 +7,11 @@ import signal
 
 from runtime.backends.fake import FakeBackend, scripted
 from runtime.events import Closed, ThinkingDelta
-from runtime.kept_turns import KeptTurns
 from runtime.local_responder import LocalResponder
+from runtime.request import Resumable
 from runtime.responder import Control
-from runtime.resumable import Resumable
-from runtime.worker import WorkerResponder
+from runtime.turn.kept_turns import KeptTurns
+from runtime.worker.worker import WorkerResponder
 from tests.fakes.scripted_model import FAMILY, VOCABULARY, ask, reply_of
 
 TEXT = "<think>\n" + "".join(f"{n} and {n} is {2 * n}.\n" for n in range(20)) + "</think>\n\n2"

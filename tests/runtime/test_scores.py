@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.backends.fake import ByteVocabulary
-from runtime.hesitation import WORDS, hesitation_ids, hesitations
-from runtime.repetition import repetition_penalties
-from runtime.scores import Scores
-from runtime.soft_close import SoftClose, ramp_level
+from runtime.control.hesitation import WORDS, hesitation_ids, hesitations
+from runtime.control.repetition import repetition_penalties
+from runtime.control.scores import Scores
+from runtime.control.soft_close import SoftClose, ramp_level
 
 
 class Row:

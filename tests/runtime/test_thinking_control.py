@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import CannotMeetError
+from runtime.control.thinking_control import Limits, ThinkingControl, View, at_boundary, default_reserve, plan_limits
 from runtime.phase import Outlook, Phase
 from runtime.request import Budget
-from runtime.thinking_control import Limits, ThinkingControl, View, at_boundary, default_reserve, plan_limits
 
 
 def thinking(tokens: int, tail: str = "word", **more: bool) -> View:

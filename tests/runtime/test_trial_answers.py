@@ -9,10 +9,10 @@ import pytest
 
 from models.errors import UsageError
 from runtime.backends.fake import IM_END, ByteVocabulary, FakeBackend, Script
+from runtime.control.trial_answers import TrialAnswer, TrialAnswers
 from runtime.local_responder import LocalResponder
 from runtime.reply import Reply
 from runtime.request import Endings, Probing
-from runtime.trial_answers import TrialAnswer, TrialAnswers
 from tests.fakes.scripted_model import FAMILY, ask, reply_of
 
 WORDS = ByteVocabulary(merges=(b"Wait",))

@@ -15,17 +15,16 @@ from typing import Any
 import pytest
 
 from models.errors import UsageError
-from runtime import turn_keeping
 from runtime.backends.backend import State
 from runtime.backends.fake import FakeBackend
 from runtime.events import Event, Progress, ThinkingDelta
-from runtime.kept_turn import KeptTurn
-from runtime.kept_turns import MOST_TURNS, KeptTurns
 from runtime.local_responder import LocalResponder
-from runtime.profile import EffortTokens
-from runtime.request import Budget, Request
+from runtime.profile.profile import EffortTokens
+from runtime.request import Budget, Request, Resumable
 from runtime.responder import Control
-from runtime.resumable import Resumable
+from runtime.turn import keeping as turn_keeping
+from runtime.turn.kept_turn import KeptTurn
+from runtime.turn.kept_turns import MOST_TURNS, KeptTurns
 from tests.fakes.scripted_model import FAMILY, ask, reply_of
 from tests.fakes.timed_backend import TimedBackend, known_speed
 from tests.runtime.test_profile_store import PROFILE
@@ -278,9 +277,9 @@ def test_a_crash_after_it_went_on_still_finds_the_cache(tmp_path: Path) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from runtime import turn_keeping
-from runtime.kept_turns import KeptTurns
-from runtime.resumable import Resumable
+from runtime.turn import keeping as turn_keeping
+from runtime.turn.kept_turns import KeptTurns
+from runtime.request import Resumable
 from tests.fakes.scripted_model import ask
 from tests.runtime.test_resume import LONG, Case
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from models.errors import InternalError, KangaeError, ModelError
-from runtime import worker_process
 from runtime.events import AnswerDelta, Closed, Done, Event, ThinkingDelta
 from runtime.request import Budget, Message, Request
 from runtime.responder import Control
-from runtime.worker import WorkerError, WorkerResponder
+from runtime.worker import process as worker_process
+from runtime.worker.worker import WorkerError, WorkerResponder
 from tests.fakes.scripted_responder import FACTS, ScriptedResponder, open_scripted, open_with_progress
 
 ROOT = Path(__file__).parents[2]
@@ -172,7 +172,7 @@ def test_the_worker_ends_with_its_parent_even_if_that_is_killed() -> None:
     """A process's descriptor becomes readable when the process ends."""
     script = (
         "import os, sys, threading\n"
-        "from runtime.worker import WorkerResponder\n"
+        "from runtime.worker.worker import WorkerResponder\n"
         "from tests.fakes.scripted_responder import open_scripted\n"
         "responder = WorkerResponder(open=open_scripted, model='gated')\n"
         "print(responder._worker._process.pid, flush=True)\n"

@@ -14,11 +14,11 @@ from textual.pilot import Pilot
 from runtime.backends.fake import FakeBackend, scripted
 from runtime.commands.keep import KeptConversation
 from runtime.events import AnswerDelta, Closed, Done, Event, ThinkingDelta
-from runtime.kept_turns import KeptTurns
 from runtime.local_responder import LocalResponder
 from runtime.request import Request
 from runtime.responder import Control, Responder
 from runtime.store import Store
+from runtime.turn.kept_turns import KeptTurns
 from tests.fakes.scripted_model import FAMILY, VOCABULARY
 from tests.fakes.scripted_responder import Script, ScriptedResponder
 from tui.app import KangaeApp

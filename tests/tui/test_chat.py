@@ -16,7 +16,7 @@ from models.errors import CannotMeetError, InternalError, InterruptedByUser, Kan
 from runtime.events import Event, Failed
 from runtime.request import Message
 from runtime.responder import Responder
-from runtime.worker import WorkerError
+from runtime.worker.worker import WorkerError
 from tests.fakes.scripted_responder import Script, ScriptedResponder
 from tests.tui.helpers import (
     LARGE,

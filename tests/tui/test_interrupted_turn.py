@@ -15,15 +15,14 @@ from textual.pilot import Pilot
 
 from runtime.backends.fake import FakeBackend
 from runtime.events import Closed, Progress, ThinkingDelta
-from runtime.kept_turn import KeptTurn
-from runtime.kept_turns import KeptTurns
 from runtime.reply import ModelLabel
-from runtime.request import Budget, Message, Request
+from runtime.request import Budget, Message, Request, Resumable
 from runtime.responder import Hint, More
-from runtime.resumable import Resumable
 from runtime.settings import Settings
-from runtime.turn_clock import TurnTimes
-from runtime.turn_log import Earlier
+from runtime.turn.clock import TurnTimes
+from runtime.turn.kept_turn import KeptTurn
+from runtime.turn.kept_turns import KeptTurns
+from runtime.turn.log import Earlier
 from tests.fakes.scripted_responder import FACTS, ScriptedResponder
 from tests.tui.helpers import (
     ANSWER,

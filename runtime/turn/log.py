@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, field
 from typing import Any, get_args
 
+from runtime.control.trial_answers import TrialAnswer
 from runtime.reply import CloseReason
 from runtime.responder import Wish
-from runtime.trial_answers import TrialAnswer
-from runtime.turn_clock import TurnTimes
+from runtime.turn.clock import TurnTimes
 
 
 @dataclass(frozen=True)

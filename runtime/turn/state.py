@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from runtime.backends.backend import Vocabulary
-from runtime.forced_text import ForcedText
+from runtime.control.steering import Steering
+from runtime.control.thinking_control import ThinkingControl
 from runtime.phase import Phase, PhaseTracker, Piece
 from runtime.prompt import Prompt
 from runtime.request import Request
-from runtime.steering import Steering
-from runtime.thinking_control import ThinkingControl
-from runtime.transcript import Transcript
-from runtime.turn_log import AskedTrial, Drew, ForcedClose, GotTrial, LookedAt, PutHint, RaisedBudget, Step
+from runtime.turn.forced_text import ForcedText
+from runtime.turn.log import AskedTrial, Drew, ForcedClose, GotTrial, LookedAt, PutHint, RaisedBudget, Step
+from runtime.turn.transcript import Transcript
 
 
 class TurnState:

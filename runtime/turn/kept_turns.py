@@ -25,9 +25,9 @@ from models.locations import state_folder
 from models.whole_file import unfinished
 from models.write_fault import write_error
 from runtime.backends.backend import State
-from runtime.kept_turn import KeptTurn
-from runtime.resumable import is_identity
-from runtime.turn_lock import TurnLock, is_held, take_lock
+from runtime.request import is_identity
+from runtime.turn.kept_turn import KeptTurn
+from runtime.turn.lock import TurnLock, is_held, take_lock
 
 _MARK = b"kangae turn 2\n"
 _MAC_BYTES = _KEY_BYTES = 32

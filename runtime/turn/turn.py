@@ -8,19 +8,10 @@ from typing import TYPE_CHECKING
 
 from models.family import Family
 from runtime.backends.backend import Vocabulary
-from runtime.events import Done, Event, Progress
-from runtime.forced_text import ForcedText
-from runtime.pace import Speed, require_time
-from runtime.phase import NO_TAG, Phase, PhaseTracker
-from runtime.probe import Probe
-from runtime.prompt import Prompt
-from runtime.reply import Finish, ModelLabel
-from runtime.request import Endings, Request, Sampling
-from runtime.responder import Cancel, Control, Pause, Wish
-from runtime.scores import Scores
-from runtime.sequence import STAY, Fork, Move
-from runtime.steering import NO_DOUBTS, Steering
-from runtime.thinking_control import (
+from runtime.control.probe import Probe
+from runtime.control.scores import Scores
+from runtime.control.steering import NO_DOUBTS, Steering
+from runtime.control.thinking_control import (
     DEFAULT_RULES,
     Decision,
     NearlyClosed,
@@ -30,12 +21,21 @@ from runtime.thinking_control import (
     at_boundary,
     plan_limits,
 )
-from runtime.transcript import Transcript
-from runtime.trial_answers import TrialAnswer
-from runtime.turn_clock import TurnClock
-from runtime.turn_log import AskedTrial, Drew, Earlier, ForcedClose, GotTrial, LookedAt, PutHint, RaisedBudget
-from runtime.turn_reply import ending_flags, make_reply
-from runtime.turn_state import TurnState
+from runtime.control.trial_answers import TrialAnswer
+from runtime.events import Done, Event, Progress
+from runtime.pace import Speed, require_time
+from runtime.phase import NO_TAG, Phase, PhaseTracker
+from runtime.prompt import Prompt
+from runtime.reply import Finish, ModelLabel
+from runtime.request import Endings, Request, Sampling
+from runtime.responder import Cancel, Control, Pause, Wish
+from runtime.sequence import STAY, Fork, Move
+from runtime.turn.clock import TurnClock
+from runtime.turn.forced_text import ForcedText
+from runtime.turn.log import AskedTrial, Drew, Earlier, ForcedClose, GotTrial, LookedAt, PutHint, RaisedBudget
+from runtime.turn.outcome import ending_flags, make_reply
+from runtime.turn.state import TurnState
+from runtime.turn.transcript import Transcript
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from models.errors import CannotMeetError
+from runtime.control.soft_close import SoftClose
 from runtime.pace import Deadline
 from runtime.phase import Outlook, Phase
 from runtime.reply import CloseReason, Finish
 from runtime.request import Budget
-from runtime.soft_close import SoftClose
 
 _LEAST_THOUGHT = 4  # tokens: less room than this is no thought
 _LEAST_ANSWER = 4  # tokens: so long a model is kept from ending a turn that has no answer yet

@@ -14,15 +14,14 @@ from pathlib import Path
 from models.errors import CannotMeetError, KangaeError
 from runtime.backends.backend import Backend, State
 from runtime.engine import Engine
-from runtime.kept_turn import KeptTurn
-from runtime.kept_turns import MOST_STATE, KeptTurns
 from runtime.reply import ModelLabel
-from runtime.request import Request, Sampling
-from runtime.resumable import Resumable
+from runtime.request import Request, Resumable, Sampling
 from runtime.sequence import SavedState, Sequence
-from runtime.turn import Turn
-from runtime.turn_lock import TurnLock
-from runtime.turn_log import Drew, Earlier, all_ids, ids_after
+from runtime.turn.kept_turn import KeptTurn
+from runtime.turn.kept_turns import MOST_STATE, KeptTurns
+from runtime.turn.lock import TurnLock
+from runtime.turn.log import Drew, Earlier, all_ids, ids_after
+from runtime.turn.turn import Turn
 
 _MOST_HURRIED = 128 << 20
 """Bytes of cache that are written while someone waits for a turn to stop, or a deadline runs."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from runtime.backends.backend import Vocabulary
+from runtime.control.scores import Scores
+from runtime.control.trial_answers import TrialAnswer
 from runtime.reply import Finish
-from runtime.scores import Scores
 from runtime.sequence import STAY, Move
-from runtime.trial_answers import TrialAnswer
 from runtime.votes import confidence
 
 

@@ -1,4 +1,4 @@
-"""Measures a model for its profile: the runs that the rules of `runtime.calibration` choose from, and no more."""
+"""Measures a model for its profile: the runs that the rules of `runtime.profile.calibration` choose from."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Final
 
 from models.errors import CannotMeetError
 from models.family import Family
-from runtime import calibration, opening
+from runtime import opening
 from runtime.bench.asking import Asking, Run
 from runtime.bench.budget import bootstrap_interval, show_budget
-from runtime.calibration import Choice, Sample
-from runtime.endings import default_endings, with_exits
+from runtime.control.endings import default_endings, with_exits
+from runtime.control.thinking_control import default_reserve
 from runtime.problems import Problem
-from runtime.profile import MOST_SIGNS, EffortTokens, Origin, Profile, Row
+from runtime.profile import calibration
+from runtime.profile.calibration import Choice, Sample
+from runtime.profile.profile import MOST_SIGNS, EffortTokens, Origin, Profile, Row
 from runtime.request import Endings, Probing
-from runtime.thinking_control import default_reserve
 
 _FILE_MESSAGE: Final = "kangae.closing_message"  # a GGUF field that a model's maker may set
 _BARE: Final = "\n"  # the closer on a line of its own, as models write it

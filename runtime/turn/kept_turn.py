@@ -9,8 +9,8 @@ from typing import Any
 from runtime.reply import ModelLabel
 from runtime.request import Budget, Endings, Message, Probing, Request, Sampling
 from runtime.responder import AnswerNow, Hint, More, Wish
-from runtime.turn_clock import TurnTimes
-from runtime.turn_log import Earlier, steps_as_json, steps_from_json
+from runtime.turn.clock import TurnTimes
+from runtime.turn.log import Earlier, steps_as_json, steps_from_json
 
 _VERSION = 1
 

@@ -22,13 +22,13 @@ from runtime.backends.backend import ModelFacts
 from runtime.events import Event
 from runtime.request import Request
 from runtime.responder import Cancel, Control, Responder
-from runtime.worker_protocol import Ask, Ended, Happened, Loading, Opened, Start, Steer, Stop, ToWorker
+from runtime.worker.protocol import Ask, Ended, Happened, Loading, Opened, Start, Steer, Stop, ToWorker
 
 _CLOSE_S = 4.0
 _TAIL_BYTES = 4096
 _COMMAND = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from runtime.worker_process import main; main(int(sys.argv[2]))"
+    "from runtime.worker.process import main; main(int(sys.argv[2]))"
 )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import uuid
 
 from models.errors import KangaeError
-from runtime.hesitation import hesitations
+from runtime.control.hesitation import hesitations
 from runtime.reply import LATE, Finish, ModelLabel, Reply, SpentBudget, Usage
 from runtime.request import Request
-from runtime.turn_clock import TurnClock
-from runtime.turn_state import TurnState
+from runtime.turn.clock import TurnClock
+from runtime.turn.state import TurnState
 from runtime.votes import confidence
 
 _LEAK_START = 800  # signs, about 200 tokens

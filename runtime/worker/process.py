@@ -16,7 +16,7 @@ from typing import Any
 from models.errors import InternalError, KangaeError
 from models.report import write_report
 from runtime.responder import Control, Responder
-from runtime.worker_protocol import Ask, Ended, Happened, Loading, Opened, Start, Steer, Stop, ToParent
+from runtime.worker.protocol import Ask, Ended, Happened, Loading, Opened, Start, Steer, Stop, ToParent
 
 _LAST_TURNS_S = 2.0
 

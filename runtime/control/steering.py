@@ -7,12 +7,12 @@ from collections import deque
 import numpy as np
 import numpy.typing as npt
 
-from runtime.loop_guard import LoopGuard
-from runtime.repetition import repetition_penalties
+from runtime.control.loop_guard import LoopGuard
+from runtime.control.repetition import repetition_penalties
+from runtime.control.scores import Scores
+from runtime.control.soft_close import SoftClose, ramp_level
+from runtime.control.trial_answers import TrialAnswers
 from runtime.request import Endings
-from runtime.scores import Scores
-from runtime.soft_close import SoftClose, ramp_level
-from runtime.trial_answers import TrialAnswers
 
 NO_DOUBTS: npt.NDArray[np.int64] = np.empty(0, np.int64)
 _WINDOW = 512  # tokens looked back for repetitions

@@ -15,7 +15,7 @@ from models.locations import state_folder
 from models.plain_text import one_line
 from models.whole_file import require_writable, write_whole
 from models.write_fault import write_error
-from runtime.profile import EffortTokens, Origin, Profile, Row
+from runtime.profile.profile import EffortTokens, Origin, Profile, Row
 
 _FORMAT: Final = 1
 """Raised when an old profile would be misread: it is ignored then, and the model is calibrated anew."""

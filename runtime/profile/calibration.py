@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Literal, TypeVar
 
-from runtime.profile import EffortTokens
+from runtime.profile.profile import EffortTokens
 
 Threshold = TypeVar("Threshold", float, tuple[float, int])
 Value = TypeVar("Value")

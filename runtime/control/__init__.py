@@ -1,0 +1,1 @@
+"""Thinking control: the rules by which a thought is steered and ended."""
