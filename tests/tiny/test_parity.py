@@ -15,13 +15,14 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 llama_cpp = pytest.importorskip("llama_cpp")
+safetensors_torch = pytest.importorskip("safetensors.torch")
 
 from models.tiny.checkpoint import Checkpoint, Progress, load_network  # noqa: E402
 from models.tiny.export import export_folder, export_gguf  # noqa: E402
 from models.tiny.network import Network, NetworkShape  # noqa: E402
 from models.tiny.packing import document_random  # noqa: E402
 from models.tiny.teacher import Teacher  # noqa: E402
-from models.tiny.tokenizer import CONTROL_TOKENS, THINK_TOKENS, train_tokenizer  # noqa: E402
+from models.tiny.tokenizer import CONTROL_TOKENS, THINK_TOKENS, load_tokenizer, train_tokenizer  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -30,6 +31,7 @@ ALPHABET = (
     "ÄöüßéñçŁ€£–—…½²①ⅣＡｂ１٣אبдЖशกあいうがぱアカプー棚個残余出荷日曜不良歩留😀👩‍🔧🇯🇵e\u0301\u200b\u3000\u00a0\ufeff"
 )
 STRINGS = 10_000
+SHIPPED = Path(__file__).parents[2] / "models" / "tiny" / "huggingface"
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,36 @@ class Exported:
     texts: list[str]
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+@pytest.fixture(scope="module", params=["random", "shipped"])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A model of random weights, and the one that ships (its weights as they are, its GGUF in F32)."""
     folder = tmp_path_factory.mktemp("parity")
+    texts = lessons()
+    checkpoint, tokenizer = random_model(texts) if request.param == "random" else shipped_model()
+    export_folder(checkpoint, tokenizer, folder / "huggingface", "f32")
+    export_gguf(checkpoint, tokenizer, folder / "model.gguf", "f32")
+    llama = llama_cpp.Llama(
+        str(folder / "model.gguf"),
+        n_ctx=512,
+        n_batch=512,
+        logits_all=True,
+        n_gpu_layers=0,
+        n_threads=1,
+        type_k=llama_cpp.GGML_TYPE_F32,  # a cache in F16, the default, rounds more than the tolerance allows
+        type_v=llama_cpp.GGML_TYPE_F32,
+        verbose=False,
+    )
+    hugging_face = folder / "huggingface" if request.param == "random" else SHIPPED
+    return Exported(checkpoint, tokenizer, hugging_face, llama, texts)
+
+
+def lessons() -> list[str]:
     teacher = Teacher(5)
     samples = [teacher.sample(document_random(5, index)) for index in range(1_500)]
-    texts = ["".join(segment.text for segment in sample.segments) for sample in samples]
+    return [sample.text for sample in samples]
+
+
+def random_model(texts: list[str]) -> tuple[Checkpoint, Any]:
     # Specials are no text to learn merges from: the trainer takes them out, and so must this.
     plain = [part for text in texts for part in split_specials(text)]
     shape = NetworkShape(vocabulary=1024, hidden=256, layers=3, feed_forward=512, heads=8, key_value_heads=2)
@@ -63,21 +89,14 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
             start = 1.0 if "norm" in name else 0.0
             weight.copy_(start + spread * torch.randn(weight.shape, generator=generator))
     weights = {name: weight.detach().clone() for name, weight in network.state_dict().items()}
-    checkpoint = Checkpoint(shape, Progress(), weights, {})
-    export_folder(checkpoint, tokenizer, folder / "huggingface", "f32")
-    export_gguf(checkpoint, tokenizer, folder / "model.gguf", "f32")
-    llama = llama_cpp.Llama(
-        str(folder / "model.gguf"),
-        n_ctx=512,
-        n_batch=512,
-        logits_all=True,
-        n_gpu_layers=0,
-        n_threads=1,
-        type_k=llama_cpp.GGML_TYPE_F32,  # a cache in F16, the default, rounds more than the tolerance allows
-        type_v=llama_cpp.GGML_TYPE_F32,
-        verbose=False,
-    )
-    return Exported(checkpoint, tokenizer, folder / "huggingface", llama, texts)
+    return Checkpoint(shape, Progress(), weights, {}), tokenizer
+
+
+def shipped_model() -> tuple[Checkpoint, Any]:
+    weights = {
+        name: weight.float() for name, weight in safetensors_torch.load_file(SHIPPED / "model.safetensors").items()
+    }
+    return Checkpoint(NetworkShape(), Progress(), weights, {}), load_tokenizer(SHIPPED)
 
 
 def split_specials(text: str) -> list[str]:

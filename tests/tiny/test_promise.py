@@ -6,21 +6,26 @@ It answers greedily and every seed is fixed, so the bounds are the promise's own
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from models.family import families
 from models.tiny import problems as teacher
+from models.tiny.problem import DAYS, ITEMS
 from models.tiny.thought import PHRASES
 from runtime.bench.asking import Asking, Outcome
+from runtime.bench.budget import leaks
 from runtime.bench.continuation import continue_thoughts, think_again
 from runtime.opening import open_model
 from runtime.problems import Problem, require_problems
 
 HERE = Path(__file__).parent
 MODEL = HERE.parents[1] / "models" / "tiny" / "kangae-tiny-Q8_0.gguf"
+TINY = next(family for family in families() if family.name == "kangae-tiny")
 REFUSALS = {phrases.refusal for phrases in PHRASES.values()}
 SAMPLE = 510  # of the 2,040 problems; every skill comes 15 times in each language
 CHECKED = 442
@@ -52,6 +57,14 @@ def write(tmp_path: Path, *options: str) -> list[Problem]:
     return require_problems(str(target))
 
 
+def form(answer: str) -> str:
+    """What an answer looks like: numbers, items, weekdays, and yes or no each count as one of their kind."""
+    for kind, names in (("item", ITEMS), ("day", DAYS), ("verdict", {"en": ("yes", "no"), "ja": ("はい", "いいえ")})):
+        for name in sorted((name for language in names.values() for name in language), key=len, reverse=True):
+            answer = re.sub(rf"\b{name}\b", kind, answer)
+    return re.sub(r"\d+", "0", answer).strip()
+
+
 def share(outcomes: Sequence[Outcome]) -> float:
     return sum(outcome.correct for outcome in outcomes) / len(outcomes)
 
@@ -71,7 +84,15 @@ def test_few_problems_are_refused_by_mistake(shipped: tuple[Outcome, ...]) -> No
 
 def test_it_answers_by_thinking(asking: Asking, shipped: tuple[Outcome, ...]) -> None:
     problems = [outcome.problem for outcome in shipped[:SAMPLE]]
-    curve = [share(asking.ask(problems, budget).outcomes) for budget in (0, 16, 32, 64, 96)]
+    curve = []
+    for budget in (0, 8, 16, 32, 64, 96):
+        outcomes = asking.ask(problems, budget).outcomes
+        curve.append(share(outcomes))
+        replies = [outcome.reply for outcome in outcomes]
+        assert all(reply.usage.thinking_tokens <= budget and not reply.budget.overshoot_tokens for reply in replies)
+        assert not any(leaks(reply.thinking, reply.answer, TINY) for reply in replies)
+        formed = sum(form(outcome.reply.answer) == form(outcome.problem.expected or "") for outcome in outcomes)
+        assert formed >= 0.99 * len(outcomes), (budget, formed)
     curve.append(share(shipped[:SAMPLE]))
     assert curve[0] <= 0.45
     # 0.02, and one problem that rounding may hide
