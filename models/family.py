@@ -52,6 +52,18 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class AnswerStem:
+    """How an answer is asked for on trial: `text` is put in behind the closer, and `mark` ends what comes then.
+
+    Where the mark is a closing bracket, pairs inside the answer are passed over. After DEER (arXiv 2504.15895) and
+    Dynasor (arXiv 2412.20993).
+    """
+
+    text: str
+    mark: str
+
+
+@dataclass(frozen=True)
 class Family:
     """How one family marks a thought, closes it, switches it off, and is best sampled.
 
@@ -72,6 +84,10 @@ class Family:
     sampling_thinking: SamplingDefaults
     sampling_answer: SamplingDefaults
     """For replies without thinking."""
+    answer_stem: AnswerStem | None = None
+    """None: its answers are short and end by themselves, so a trial needs neither."""
+    declines: tuple[str, ...] = ()
+    """Whole answers with which it declines a question, where it was taught any."""
     history: HistoryPolicy = "answers"
     """`answers`: old thoughts are dropped from the conversation."""
     template_on: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({"enable_thinking": True}))
@@ -115,10 +131,12 @@ def _rule(table: Mapping[str, Any]) -> Rule:
 def _family(table: Mapping[str, Any]) -> Family:
     values: dict[str, Any] = dict(table)
     values["rules"] = tuple(_rule(rule) for rule in values.pop("match"))
-    for key in ("openers", "closers"):
-        values[key] = tuple(values[key])
+    for key in ("openers", "closers", "declines"):
+        values[key] = tuple(values.get(key, ()))
     for key in ("sampling_thinking", "sampling_answer"):
         values[key] = SamplingDefaults(**values[key])
+    if "answer_stem" in values:
+        values["answer_stem"] = AnswerStem(**values["answer_stem"])
     for key in ("template_on", "template_off"):
         if key in values:
             values[key] = MappingProxyType(dict(values[key]))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.widgets import Markdown
+from textual.content import Content
+from textual.widgets import Markdown, Static
 
 from models.plain_text import one_line
+from tui.declined import declines
 from tui.live_text import LiveText
 from tui.markdown_rules import make_parser
 
@@ -28,24 +30,32 @@ def settled_length(text: str) -> int:
     return settled
 
 
+class AnswerTitle(Static):
+    """The line above an answer: nobody takes a thought for it."""
+
+
 class AnswerPane(Vertical):
-    """One answer. `text` is its source, for copying."""
+    """One answer under its title. `text` is its source, for copying."""
 
     def __init__(self) -> None:
         super().__init__()
         self.text = ""
         self._settled = 0
         self._tail: LiveText | None = None
+        self._title = AnswerTitle(markup=False)
+        self._title.display = False
         self._document = Markdown(parser_factory=make_parser, open_links=False)
 
     def compose(self) -> ComposeResult:
+        yield self._title
         yield self._document
 
-    async def add(self, text: str) -> None:
-        """More of the answer."""
+    async def add(self, text: str, tokens: int = 0) -> None:
+        """More of the answer, which has so many tokens by now."""
         self.text += text
         if not self.text.strip():
             return
+        self._show_title("answering", tokens)
         settled = settled_length(self.text)
         if settled > self._settled:
             await self._document.append(self.text[self._settled : settled])
@@ -58,13 +68,22 @@ class AnswerPane(Vertical):
             self._tail = LiveText(self.text[settled:].lstrip("\n"))
             await self.mount(self._tail)
 
-    async def end(self) -> None:
+    async def end(self, tokens: int = 0) -> None:
         """No more comes: read the whole once, so that what was cut into pieces is joined."""
+        if self.text.strip():
+            declined = declines(self.text)
+            self._show_title("answer: the model declined" if declined else "answer", tokens)
+            self._title.set_class(declined, "-declined")
         if self._tail is not None:
             with self.app.batch_update():
                 await self._document.update(self.text.strip("\n"))
                 await self._tail.remove()
             self._tail = None
+
+    def _show_title(self, words: str, tokens: int) -> None:
+        count = f" · {tokens} token{'' if tokens == 1 else 's'}" if tokens else ""
+        self._title.update(Content.assemble("─ ", (words, "bold"), count))
+        self._title.display = True
 
     def on_markdown_link_clicked(self, event: Markdown.LinkClicked) -> None:
         """Nothing is opened on a model's word: the address is shown."""

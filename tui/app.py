@@ -30,6 +30,7 @@ from tui.key_line import KeyLine
 from tui.live_keys import LiveKeys
 from tui.model_slot import ModelSlot, Opener
 from tui.note import Note
+from tui.notices import Notices
 from tui.preferences import Preferences
 from tui.question_box import QuestionBox
 from tui.status_line import BudgetLabel, StatusLine
@@ -53,10 +54,13 @@ class KangaeApp(LiveKeys):
 
     CSS_PATH = Path(__file__).with_name("kangae.tcss")
     TITLE = "Kangae"
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (24, "-tall")]  # noqa: RUF012
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (60, "-normal"), (100, "-wide")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f3", "answer_now", "Answer now", key_display="F3"),
         Binding("ctrl+o", "answer_now", "Answer now", show=False, priority=True),
+        Binding("f4", "think_more", "Think more", key_display="F4"),
+        Binding("f5", "pause", "Pause", key_display="F5"),
         Binding("escape", "stop", "Stop", key_display="Esc"),
         Binding("f1", "help", "Help", key_display="F1"),
         Binding("f2", "next_budget", "Budget", key_display="F2"),
@@ -104,9 +108,10 @@ class KangaeApp(LiveKeys):
 
     def compose(self) -> ComposeResult:
         yield Conversation()
+        yield Notices()
         yield QuestionBox()
         yield StatusLine()
-        yield KeyLine()
+        yield KeyLine(self.offers, self.key_words)
 
     def on_mount(self) -> None:
         self.register_theme(KANGAE_THEME)
@@ -189,7 +194,7 @@ class KangaeApp(LiveKeys):
         feed.start()
         if self._ticker is not None:
             self._ticker.resume()
-        self.refresh_bindings()
+        self.keys_changed()
 
     async def on_question_box_sent(self, event: QuestionBox.Sent) -> None:
         if self.busy:
@@ -218,18 +223,21 @@ class KangaeApp(LiveKeys):
             feed, turn = self._feed, self._turn
             if feed is None or turn is None or not self.is_running:  # while it ends, its widgets go one by one
                 return
+            thought = self.thinks
             await turn.apply(feed.take())
             turn.tick(monotonic(), feed.asked)
             self.query_one(StatusLine).show_speed(turn.tokens_per_second)
             if turn.over:
                 self._end_turn(feed, turn)
+            elif thought != self.thinks:
+                self.keys_changed()
 
     def _end_turn(self, feed: TurnFeed, turn: Turn) -> None:
         self._feed = None
         self._keeper.keep(feed, STOPPING_S)
         if self._ticker is not None:
             self._ticker.pause()
-        self.refresh_bindings()
+        self.keys_changed()
         reply = feed.last_reply()
         if reply is None:
             return
@@ -246,8 +254,7 @@ class KangaeApp(LiveKeys):
             self._keeper.keep(feed, seconds)
 
     def _tell_not_kept(self, error: KangaeError) -> None:
-        if self.is_running:
-            self.notify(error.detail, title="The conversation is not kept", severity="warning", markup=False)
+        self.warn(error.detail, title="The conversation is not kept")
 
     async def on_kangae_app_model_news(self) -> None:
         slot, status = self._slot, self.query_one(StatusLine)
@@ -271,9 +278,22 @@ class KangaeApp(LiveKeys):
             await self.query_one(Conversation).offer(Note(found.offer))
         elif error is not None:
             await self.query_one(Conversation).offer(Note.of_error(error))
-        self.refresh_bindings()
+        self.keys_changed()
 
     # keys
+
+    def offers(self, action: str) -> bool:
+        """Whether an action would do something now."""
+        if action == "pause" and self._search.found is not None:
+            return True
+        if action == "copy_answer":
+            return any(turn.answer.text.strip() for turn in self.query(Turn))
+        return super().offers(action)
+
+    def keys_changed(self) -> None:
+        """Other keys do something than before, Enter among them."""
+        super().keys_changed()
+        self.query_one(QuestionBox).invite(busy=self.busy, thinks=self.thinks)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that steer a turn are there while one is under way; F5 also where one can be gone on with."""
@@ -303,10 +323,11 @@ class KangaeApp(LiveKeys):
         self.action_next_budget()
 
     def action_toggle_thought(self) -> None:
-        """Show or fold the newest thought; thoughts to come follow it."""
-        folded = not self._turn.thought.folded if self._turn is not None else self._preferences.folded is not True
-        if self._turn is not None:
-            self._turn.thought.fold(folded, by_user=True)
+        """Show the newest thought, the whole of it, or fold it; thoughts to come follow it."""
+        thought = self._turn.thought if self._turn is not None else None
+        folded = self._preferences.folded is not True if thought is None else not (thought.folded or thought.cut)
+        if thought is not None:
+            thought.fold(folded, by_user=True)
         else:
             self.notify("Thoughts will be folded." if folded else "Thoughts will stay open.", markup=False)
         self._preferences = Preferences(folded)
@@ -326,7 +347,7 @@ class KangaeApp(LiveKeys):
             await self.query_one(Conversation).reset()
         responder = self._slot.responder
         self.query_one(StatusLine).show_context(0, responder.context if responder is not None else 0)
-        self.refresh_bindings()
+        self.keys_changed()
         self.query_one(QuestionBox).focus()
 
     def action_copy_answer(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from runtime.commands.options import fitting_minimum
 from runtime.request import Budget, Message, Request, Sampling
 from runtime.responder import Responder
 
@@ -36,7 +37,7 @@ class ChatOptions:
             seconds=self.deadline,
             effort=effort,
             answer_reserve=self.max_answer,
-            minimum=self.minimum,
+            minimum=fitting_minimum(self.minimum, responder, tokens=tokens, effort=effort, reserve=self.max_answer),
         )
         sampling = self.sampling(responder, not budget.off) if self.sampling is not None else None
         return Request((*system, *said), budget, sampling, id=identity)

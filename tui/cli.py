@@ -68,6 +68,9 @@ def run_chat(arguments: argparse.Namespace) -> int:
         preferences=state_folder() / "tui.json",
     )
     app.run()
+    with contextlib.suppress(OSError):
+        for text in app.warned:  # the screen is gone, and some of it came when it was going
+            print(f"Warning: {text}", file=sys.stderr)
     if app.failure is not None:
         if app.kept:
             with contextlib.suppress(OSError):

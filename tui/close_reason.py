@@ -11,7 +11,7 @@ _WORDS: Mapping[str, str] = MappingProxyType(
         "soft": "had said enough",
         "probe": "the answer was settled",
         "loop": "was going in circles",
-        "budget": "budget spent",
+        "budget": "ended by the budget",  # at its last token, or at a boundary shortly before
         "deadline": "time was up",
         "user": "you asked for the answer",
         "off": "thinking is off",

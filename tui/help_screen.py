@@ -20,7 +20,7 @@ KEYS: tuple[tuple[str, str], ...] = (
     ("F5", "pause, and go on; also with an interrupted thought"),
     ("Enter", "while it thinks: a hint for the thought"),
     ("Esc", "stop; what was written is kept"),
-    ("Ctrl+T", "show or fold the thought, now and from here on"),
+    ("Ctrl+T", "show the whole thought or fold it, and those to come"),
     ("Ctrl+N", "new conversation"),
     ("Ctrl+Q", "quit"),
     ("Ctrl+Y", "copy the last answer"),

@@ -70,8 +70,9 @@ class InterruptedTurn:
 
     @property
     def thought_for(self) -> float:
-        """Seconds of thought so far."""
+        """Seconds of thought so far, pauses left out."""
         times = self.kept.earlier.times
         if times.thinking is None:
             return 0.0
-        return max(0.0, (times.used if times.answer is None else times.answer) - times.thinking)
+        end = times.used if times.answer is None else times.answer
+        return max(0.0, end - times.thinking - times.stood(times.thinking, end))

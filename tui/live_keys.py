@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from time import monotonic
 
-from textual.binding import Binding, BindingType
+from textual.binding import Binding
 
 from runtime.responder import Control
-from tui.calm_app import CalmApp
+from tui.notices import NoticingApp
 from tui.turn import Turn
 from tui.turn_feed import TurnFeed
 
@@ -15,13 +15,8 @@ LEAST_MORE = 64
 """Thinking tokens that one press adds, or half of the budget if that is more."""
 
 
-class LiveKeys(CalmApp):
+class LiveKeys(NoticingApp):
     """An application with at most one turn under way: its feed, None between turns. The newest turn stays in sight."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f4", "think_more", "More", show=False),
-        Binding("f5", "pause", "Pause", show=False),
-    ]
 
     _feed: TurnFeed | None = None
     _turn: Turn | None = None
@@ -36,13 +31,38 @@ class LiveKeys(CalmApp):
         """The newest turn; None before the first."""
         return self._turn
 
+    @property
+    def thinks(self) -> bool:
+        """Whether there is a thought under way, which can be ended, prolonged, and given a hint."""
+        turn = self.live_turn
+        return self.live_control is not None and turn is not None and not turn.thought.over and turn.thought.budget != 0
+
+    def offers(self, action: str) -> bool:
+        """Whether an action would do something now."""
+        if action == "answer_now":
+            return self.thinks
+        if action == "think_more":
+            return self.thinks and self._turn is not None and self._turn.thought.budget is not None
+        return self.live_control is not None if action in ("stop", "pause") else True
+
+    def key_words(self, binding: Binding) -> str:
+        """What a key does now."""
+        if binding.action == "pause" and (self.live_control is None or self.live_control.paused):
+            return "Go on"
+        return binding.description
+
+    def keys_changed(self) -> None:
+        """Other keys do something than before."""
+        self.refresh_bindings()
+
     def action_answer_now(self) -> None:
         """End the thought and answer, also from a pause."""
         control, turn = self.live_control, self.live_turn
         if control is not None and turn is not None:
             control.answer_now()
             control.resume()
-            turn.pause(False)
+            turn.pause(False, monotonic())
+            self.keys_changed()
 
     def action_stop(self) -> None:
         """End the turn; what was written stays."""
@@ -74,7 +94,8 @@ class LiveKeys(CalmApp):
             control.resume()
         else:
             control.pause()
-        turn.pause(control.paused)
+        turn.pause(control.paused, monotonic())
+        self.keys_changed()
 
     async def go_on(self) -> None:
         """Go on with a turn that was interrupted, where there is one."""
@@ -82,7 +103,7 @@ class LiveKeys(CalmApp):
     def give_hint(self, text: str) -> bool:
         """Put a text into the thought under way; False where it has ended."""
         control, turn = self.live_control, self.live_turn
-        if control is None or turn is None or turn.thought.over or turn.thought.budget == 0:
+        if control is None or turn is None or not self.thinks:
             return False
         control.hint(text)
         turn.hint(text)

@@ -7,6 +7,7 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.widgets import TextArea
 
+_ASK = "Ask a question…"
 _LINE_KEYS = frozenset({"ctrl+j", "shift+enter", "alt+enter"})
 
 
@@ -29,7 +30,7 @@ class QuestionBox(TextArea):
 
     def __init__(self) -> None:
         super().__init__(soft_wrap=True, show_line_numbers=False, highlight_cursor_line=False, tab_behavior="focus")
-        self.placeholder = "Ask a question…"
+        self.placeholder = _ASK
         self._asked: list[str] = []
         self._place = 0
         self._draft = ""
@@ -71,6 +72,10 @@ class QuestionBox(TextArea):
             self._asked.append(text)
         self._place, self._draft = len(self._asked), ""
         self.text = ""
+
+    def invite(self, *, busy: bool, thinks: bool) -> None:
+        """Say in the empty box what Enter does: while a turn is under way, in its thought or in its answer."""
+        self.placeholder = "A hint for the thought…" if thinks else "The answer is coming…" if busy else _ASK
 
     def _recall(self, place: int) -> None:
         if not 0 <= place <= len(self._asked) or place == self._place:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import Vertical
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
@@ -14,12 +14,18 @@ from tui.budget_steps import budget_name
 from tui.live_text import LiveText
 
 _GLANCE_LINES = 16
+_TAIL = "-tail"
 _FORCED = "dim italic"
 _NARROW = 50  # cells: below this the line goes without its bar, and tells one time alone
 
 
+class ThoughtBody(VerticalScroll, can_focus=False):
+    """The text of a thought. Unless its user unfolds it, only its end is shown, in so many lines (-tail) that the
+    question, the line above the thought, and the answer stay in sight."""
+
+
 class ThoughtTitle(Static):
-    """The line above a thought; a click folds or unfolds."""
+    """The line above a thought, which tells all without its text; a click folds or unfolds."""
 
     class Clicked(Message):
         """The line was clicked."""
@@ -45,7 +51,9 @@ class ThoughtPane(Vertical):
         self._left: float | None = None
         self._doing = "waiting"
         self._ended: str | None = None
-        self._body: LiveText | None = None
+        self._tail_kept = False
+        self._body: ThoughtBody | None = None
+        self._live: LiveText | None = None
         self._parts: list[Content] = []
 
     def compose(self) -> ComposeResult:
@@ -69,10 +77,10 @@ class ThoughtPane(Vertical):
         self._parts.append(part)
         self.tokens, self._seconds = tokens, seconds
         if not self.folded and self.text:
-            if self._body is None:
+            if self._live is None:
                 self._unfold()
             else:
-                self._body.append(part)
+                self._live.append(part)
         self._show_title()
 
     def tick(self, seconds: float, left: float | None = None) -> None:
@@ -97,7 +105,7 @@ class ThoughtPane(Vertical):
             self._show_title()
 
     def pause(self, paused: bool) -> None:
-        """Whether the thought stands still."""
+        """Whether the thought stands still; then all of it can be read."""
         self._paused = paused
         self._show_title()
 
@@ -125,10 +133,20 @@ class ThoughtPane(Vertical):
         self.folded = folded
         if folded and self._body is not None:
             self._body.remove()
-            self._body = None
+            self._body = self._live = None
         elif not folded and self._body is None and self.text:
             self._unfold()
         self._show_title()
+
+    def keep_tail(self) -> None:
+        """Show the end alone of a thought that has ended, until the user folds or unfolds it."""
+        self._tail_kept = True
+        self._show_title()
+
+    @property
+    def cut(self) -> bool:
+        """Whether only the end of it is shown, and there is more."""
+        return self._body is not None and self._body.has_class(_TAIL) and self._body.max_scroll_y > 0
 
     def on_thought_title_clicked(self, event: ThoughtTitle.Clicked) -> None:
         event.stop()
@@ -143,30 +161,58 @@ class ThoughtPane(Vertical):
         self._show_title()
 
     def title(self) -> Content:
-        """The line as it stands now."""
+        """The line as it stands now: the longest way to say it that fits. Why a thought ended is never cut off."""
+        ways = self._ways()
+        width = self.size.width
+        fitting = (way for way in ways if not width or max(line.cell_length for line in way.split("\n")) <= width)
+        return next(fitting, ways[-1])
+
+    def _ways(self) -> list[Content]:
+        """The ways to say it, the longest first."""
         left = "" if self._left is None else f"{self._left:.1f} s left"
         if self._doing:
-            return Content(f"· {self._doing}" + (f" · {left}" if left else ""))
+            return [Content(f"· {self._doing}" + (f" · {left}" if left else ""))]
         if self._ended is not None and not self.tokens:
-            return Content(f"· {self._ended}")
+            return [Content(f"· {self._ended}")]
         mark = "▶" if self.folded else "▼"
+        count = str(self.tokens) if self.budget is None else f"{self.tokens}/{budget_name(self.budget)}"
+        unit = " token" if count == "1" else " tokens"
         if self._ended is not None:
-            spent = f"{self.tokens} token{'' if self.tokens == 1 else 's'}"
-            return Content(f"{mark} thought {self._seconds:.1f} s · {spent} · {self._ended}")
-        spent = f"{self.tokens} tokens" if self.budget is None else f"{self.tokens}/{budget_name(self.budget)} tokens"
+            head = f"{mark} thought {seconds_words(self._seconds)} · {count}"
+            return [
+                Content.assemble(head, unit if more else "", between, (self._ended, "bold"))
+                for between in (" · ", "\n  ")
+                for more in (True, False)
+            ]
+        seconds = seconds_words(self._seconds)
         wide = self.size.width >= _NARROW
-        times = f"{self._seconds:.1f} s, {left}" if left and wide else left or f"{self._seconds:.1f} s"
-        line = Content.assemble((f"{mark} {'paused' if self._paused else 'thinking'}", "bold"), f" {times} · {spent}")
+        times = f"{seconds}, {left}" if left and wide else left or seconds
+        doing = (f"{mark} {'paused' if self._paused else 'thinking'}", "bold")
+        ways = [Content.assemble(doing, f" {times} · {count}{more}") for more in (unit, "")]
         if self.budget and wide:
-            line = Content.assemble(line, "  ", budget_bar(self.tokens, self.budget))
-        return line
+            ways = [Content.assemble(ways[0], "  ", budget_bar(self.tokens, self.budget)), *ways]
+        return ways
 
     def _unfold(self) -> None:
-        self._body = LiveText(Content("").join(self._parts))
+        self._live = LiveText(Content("").join(self._parts))
+        self._body = ThoughtBody(self._live)
         self.mount(self._body)
+        self._show_tail()
+
+    def _show_tail(self) -> None:
+        if self._body is not None:
+            tail = not self.touched and (self._tail_kept if self.over else not self._paused)
+            self._body.set_class(tail, _TAIL)
+            self._body.anchor(tail)
 
     def _show_title(self) -> None:
         if self.is_mounted:
             title = self.query_one(ThoughtTitle)
             title.update(self.title())
             title.set_class(self.thinking, "-thinking")
+            self._show_tail()
+
+
+def seconds_words(seconds: float) -> str:
+    """`3.2 s`; what would round to nothing is less than a tenth."""
+    return f"{seconds:.1f} s" if seconds >= 0.05 else "<0.1 s"

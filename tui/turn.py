@@ -10,12 +10,14 @@ from textual.widgets import Static
 
 from models.errors import InterruptedByUser, KangaeError
 from models.plain_text import strip_controls
+from runtime.end_sentences import end_sentences
 from runtime.events import AnswerDelta, Closed, Done, Event, Failed, Progress, ThinkingDelta, joined
-from runtime.reply import LATE, Reply
+from runtime.reply import Reply
 from runtime.request import Message
 from tui.answer_pane import AnswerPane
 from tui.close_reason import close_words
 from tui.note import Note
+from tui.pauses import Pauses
 from tui.thought_pane import ThoughtPane
 
 News = tuple[float, Event | KangaeError]
@@ -44,7 +46,7 @@ class Turn(Vertical):
         self.reply: Reply | None = None
         self.error: KangaeError | None = None
         self.tokens_per_second: float | None = None
-        self.thought = ThoughtPane(budget, folded=folded is True)
+        self.thought = ThoughtPane(budget, folded=folded is True and thought_for is None)
         self.answer = AnswerPane()
         self._keep_open = folded is False
         self._deadline = deadline
@@ -57,8 +59,9 @@ class Turn(Vertical):
         self._resumed = self._told_again = thought_for is not None
         self._measured: tuple[float, int] | None = None
         """From when and from how many tokens on the speed is measured."""
-        self._ticked: float | None = None
-        self._paused = False
+        self._pauses = Pauses()
+        self._told_at: float | None = None
+        """Since when a turn that goes on is read again."""
         self._pause = Note("Paused; F5 goes on.")
         self._pause.display = False
         self._hints: list[str] = []
@@ -84,17 +87,18 @@ class Turn(Vertical):
     def tick(self, now: float, asked: float | None = None) -> None:
         """Let the thought's clocks go on. In monotonic seconds: `now`, and when the model was `asked`, from which the
         deadline counts (None: it is not open yet)."""
-        if self._paused and self._ticked is not None:
-            self._stand(now - self._ticked)
-        self._ticked = now
         left = None
         if self._deadline is not None and asked is not None:
             left = max(0.0, asked + self._deadline - now)
         self.thought.tick(self._thought_until(now), left)
 
-    def pause(self, paused: bool) -> None:
-        """Whether it stands still; that is told at its end, where it is read."""
-        self._paused = self._pause.display = paused
+    def pause(self, paused: bool, now: float) -> None:
+        """Whether it stands still from `now` on (monotonic seconds); that is told at its end, where it is read."""
+        if paused:
+            self._pauses.begin(now)
+        else:
+            self._pauses.end(now)
+        self._pause.display = paused
         self.thought.pause(paused)
 
     def hint(self, text: str) -> None:
@@ -120,9 +124,12 @@ class Turn(Vertical):
                 self._count(when, self._thinking_tokens, event.tokens)
                 if self.thought.waiting:
                     self._end_thought(close_words("off"), when, 0)
-                await self.answer.add(strip_controls(event.text))
+                await self.answer.add(strip_controls(event.text), event.tokens)
             elif isinstance(event, Progress):
                 self._told_again = False
+                if self._told_at is not None:
+                    self._pauses.add(self._told_at, when)  # it is read again, which is no thought
+                    self._told_at = when
                 if self.thought.waiting and event.total:
                     self.thought.wait(f"reading {event.done}/{event.total} tokens")
             elif isinstance(event, Done):
@@ -133,12 +140,12 @@ class Turn(Vertical):
                 await self._fail(event, when)
 
     async def _finish(self, reply: Reply, when: float) -> None:
-        self.pause(False)
+        self.pause(False, when)
         cancelled = reply.finish == "cancelled"
         if self.thought.waiting or self.thought.thinking:
             words = _BROKEN_OFF.get(reply.finish) or close_words(reply.close)
             self._end_thought(words, when, self._thinking_tokens, fold=not cancelled)
-        await self.answer.end()
+        await self.answer.end(self._answer_tokens)
         self.reply = reply
         if reply.timings.decode_tps:
             self.tokens_per_second = reply.timings.decode_tps
@@ -147,11 +154,11 @@ class Turn(Vertical):
             await self.mount(Note(" ".join(sentences), error=reply.finish == "error"))
 
     async def _fail(self, error: KangaeError, when: float) -> None:
-        self.pause(False)
+        self.pause(False, when)
         if self.thought.waiting or self.thought.thinking:
             words = _BROKEN_OFF["cancelled" if isinstance(error, InterruptedByUser) else "error"]
             self._end_thought(words, when, self._thinking_tokens, fold=False)
-        await self.answer.end()
+        await self.answer.end(self._answer_tokens)
         self.error = error
         if isinstance(error, InterruptedByUser):
             return
@@ -160,49 +167,40 @@ class Turn(Vertical):
 
     def _end_thought(self, words: str, when: float, tokens: int, *, fold: bool = True) -> None:
         self.thought.end(words, self._thought_until(when), tokens)
-        if fold and not self._keep_open and self.thought.long:
+        if self._keep_open:
+            return
+        if fold and self.thought.long and not self._resumed:  # whoever went on with it has not seen it yet
             self.thought.fold(True, by_user=False)
+        else:
+            self.thought.keep_tail()
 
     def _thought_until(self, moment: float) -> float:
         """Seconds of thought, or of waiting for it; pauses do not count."""
-        return max(0.0, moment - (self._started if self._first_token is None else self._first_token))
+        return self._seconds(self._started if self._first_token is None else self._first_token, moment)
 
-    def _stand(self, seconds: float) -> None:
-        """It stood still for so long: its clocks did, too."""
-        self._started += seconds
-        if self._first_token is not None:
-            self._first_token += seconds
-        if self._measured is not None:
-            self._measured = (self._measured[0] + seconds, self._measured[1])
+    def _seconds(self, begin: float, end: float) -> float:
+        """From one moment to another, less the pauses."""
+        return max(0.0, end - begin - self._pauses.between(begin, end))
 
     def _count(self, when: float, thinking: int, answer: int) -> None:
         self._thinking_tokens, self._answer_tokens = thinking, answer
         if self._first_token is None:
             self._first_token = when - self._thought_for
+            self._told_at = when if self._told_again else None
         if self._told_again:
             return
+        self._told_at = None
         if self._measured is None:
             self._measured = (when, thinking + answer)
-        elif when > self._measured[0]:
-            self.tokens_per_second = (thinking + answer - self._measured[1]) / (when - self._measured[0])
+            return
+        since, tokens = self._measured
+        seconds = self._seconds(since, when)
+        if seconds >= _LEAST_MEASURED_S:
+            self.tokens_per_second = (thinking + answer - tokens) / seconds
 
 
+_LEAST_MEASURED_S = 0.1  # tokens come in bursts: over less than that they tell of no speed
 _BROKEN_OFF = {"cancelled": "stopped", "error": "ended by an error"}
-
-
-def end_sentences(reply: Reply) -> list[str]:
-    """How a reply ended, where it is not simply there, and what is to be said of it."""
-    late = [flag for flag in reply.flags if flag.startswith(LATE)]
-    if reply.finish == "error":
-        return [*reply.flags] or ["The reply ended early by an error; asking again may help."]
-    sentences = []
-    if reply.finish == "cancelled":
-        sentences.append("Stopped; what was written is kept.")
-    elif reply.finish == "length" and late:
-        sentences.append("The answer was cut: the time was up. A longer --deadline leaves more of it.")
-    elif reply.finish == "length":
-        sentences.append("The answer was cut: its longest length, or the end of the context, is reached.")
-    return sentences + [_told(flag) for flag in reply.flags if flag not in late]
 
 
 def hints_left_out(hints: Iterable[str], put_in: str) -> list[str]:
@@ -215,11 +213,6 @@ def hints_left_out(hints: Iterable[str], put_in: str) -> list[str]:
         else:
             place = found + len(hint.strip())
     return left_out
-
-
-def _told(flag: str) -> str:
-    """A turn that went on says so itself; nothing is wrong with it."""
-    return flag[0].upper() + flag[1:] + "." if flag.startswith("resumed: ") else f"Flagged: {flag}"
 
 
 def _merged(news: Iterable[News]) -> Iterator[News]:

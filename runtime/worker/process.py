@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import os
 import pickle
+import queue
 import threading
 import time
 import traceback
@@ -16,9 +17,11 @@ from typing import Any
 from models.errors import InternalError, KangaeError
 from models.report import write_report
 from runtime.responder import Control, Responder
-from runtime.worker.protocol import Ask, Ended, Happened, Loading, Opened, Start, Steer, Stop, ToParent
+from runtime.worker.protocol import Ask, Ended, Happened, Loading, Opened, Start, Steer, Stop, ToParent, Warned
+from runtime.worker.warning_log import WarningLog
 
 _LAST_TURNS_S = 2.0
+_LAST_WORDS_S = 2.0
 
 
 def main(descriptor: int) -> None:
@@ -27,6 +30,7 @@ def main(descriptor: int) -> None:
     start = pipe.recv()
     assert isinstance(start, Start)
     desk = _Desk(pipe)
+    WarningLog(desk.warn).begin()
     # The pipe is read while the model loads too: a parent that goes away must not leave a loading orphan.
     threading.Thread(target=desk.read, name="pipe", daemon=True).start()
     try:
@@ -40,6 +44,7 @@ def main(descriptor: int) -> None:
     desk.stopping.wait()
     desk.finish_turns()
     responder.close()
+    desk.tell_warnings(_LAST_WORDS_S)
 
 
 class _Desk:
@@ -49,6 +54,7 @@ class _Desk:
         self.stopping = threading.Event()
         self._pipe = pipe
         self._sending = threading.Lock()
+        self._warnings: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._responder: Responder | None = None
         self._controls: dict[int, Control] = {}
         self._threads: dict[int, threading.Thread] = {}
@@ -62,6 +68,27 @@ class _Desk:
                 self._pipe.send(message)
         except OSError:
             os._exit(0)
+        self.tell_warnings()
+
+    def warn(self, text: str) -> None:
+        """Tell a warning, from any thread. Where a thread is sending, perhaps this one (pickling may warn), or waits
+        for a pipe that is full, that thread tells it afterwards: who warns waits for nobody else's message."""
+        self._warnings.put(text)
+        self.tell_warnings()
+
+    def tell_warnings(self, patience: float = 0.0) -> None:
+        """Send what is not told yet. Returns when it is on its way, or when another thread has been sending for so many
+        seconds."""
+        while self._sending.acquire(timeout=patience):
+            try:
+                while not self._warnings.empty():  # only who holds the lock takes from it
+                    self._pipe.send(Warned(self._warnings.get()))
+            except OSError:
+                os._exit(0)
+            finally:
+                self._sending.release()
+            if self._warnings.empty():  # what came before the release found the lock taken
+                return
 
     def read(self) -> None:
         """Until the parent is gone."""
@@ -90,6 +117,7 @@ class _Desk:
         for thread in list(self._threads.values()):
             thread.join(max(0.0, until - time.monotonic()))
             if thread.is_alive():
+                self.tell_warnings(_LAST_WORDS_S)
                 os._exit(0)
 
     def _answer(self, ask: Ask) -> None:

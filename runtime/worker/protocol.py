@@ -79,5 +79,12 @@ class Ended:
     error: KangaeError | None = None
 
 
+@dataclass(frozen=True)
+class Warned:
+    """To the parent, at any time: what was warned of, on one line, without controls. It belongs to no turn."""
+
+    text: str
+
+
 ToWorker = Start | Ask | Steer | Stop
-ToParent = Loading | Opened | Happened | Ended
+ToParent = Loading | Opened | Happened | Ended | Warned

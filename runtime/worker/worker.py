@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
@@ -22,7 +23,8 @@ from runtime.backends.backend import ModelFacts
 from runtime.events import Event
 from runtime.request import Request
 from runtime.responder import Cancel, Control, Responder
-from runtime.worker.protocol import Ask, Ended, Happened, Loading, Opened, Start, Steer, Stop, ToWorker
+from runtime.worker.protocol import Ask, Ended, Happened, Loading, Opened, Start, Steer, Stop, ToWorker, Warned
+from runtime.worker.warning_log import LOGGER
 
 _CLOSE_S = 4.0
 _TAIL_BYTES = 4096
@@ -44,6 +46,9 @@ class WorkerResponder:
     `open` is a function of a module, called in the child as `open(model)` (with `on_progress=` if it takes that: a
     function of the fraction loaded). The constructor waits for the model and raises what `open` raised. If the child
     dies, the turns under way raise `WorkerError`, and the next request starts a new one. Many threads may ask at once.
+
+    What the child warns of is logged here too, as soon as it comes, also between turns, and the last of it before
+    `close` returns. A front end takes it with a `WarningLog`; without one, logging writes it to stderr.
     """
 
     facts: ModelFacts
@@ -196,6 +201,9 @@ class _Worker:
                 self._opened.put(message)
             elif isinstance(message, Loading) and self._on_progress is not None:
                 self._on_progress(message.fraction)
+            elif isinstance(message, Warned):
+                with contextlib.suppress(Exception):  # whoever listens badly must not end the turns
+                    LOGGER.warning("%s", message.text)
         self._bury()
 
     def _bury(self) -> None:
@@ -251,5 +259,5 @@ def _scratch_file() -> BinaryIO | None:
 
 def _import_path() -> list[str]:
     """This process's import path, with our own folder and without relative places."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    root = str(Path(__file__).absolute().parents[2])
     return [os.path.abspath(place or os.curdir) for place in sys.path] + ([root] if root not in sys.path else [])

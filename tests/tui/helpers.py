@@ -80,14 +80,14 @@ THOUGHT = "One plus one.\nIs it two? It is.\nYes, it is two."
 ANSWER = "It is **2**."
 
 
-def thinker(hold: threading.Event | None = None, *, at: int = 16) -> LocalResponder:
+def thinker(hold: threading.Event | None = None, *, at: int = 16, thought: str = THOUGHT) -> LocalResponder:
     """The real engine over a scripted model, a letter a token; it waits for `hold` before its decode number `at`."""
 
     def on_decode(backend: FakeBackend) -> None:
         if hold is not None and len(backend.batches) == at:
             hold.wait(20)
 
-    script = scripted(VOCABULARY, f"<think>\n{THOUGHT}\n</think>\n\n{ANSWER}")
+    script = scripted(VOCABULARY, f"<think>\n{thought}\n</think>\n\n{ANSWER}")
     backend = FakeBackend(script, VOCABULARY, context=2048, on_decode=on_decode)
     return LocalResponder(backend, FAMILY, backend_name="fake")
 

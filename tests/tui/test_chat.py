@@ -47,11 +47,11 @@ async def test_a_question_is_thought_about_and_answered(size: tuple[int, int]) -
         await ask(pilot, "What is 12 + 30?")
         text = screen_text(pilot)
     assert "❯ What is 12 + 30?" in text
-    assert "▼ thought" in text and "6 tokens" in text
+    assert "▼ thought" in text and "6/64" in text and "─ answer · 5 tokens" in text
+    assert "finished by itself" in text
     assert "The sum is 42." in text  # the Markdown's stars are gone
     assert "12 + 30 is 42." in text
     if size != NARROW:
-        assert "finished by itself" in text
         assert "scripted · Q8_0 · 123 tok/s · context 19/2048" in text
 
 
@@ -67,7 +67,7 @@ async def test_the_thought_is_shown_with_its_budget_while_it_goes_on() -> None:
         hold.set()
         await until(pilot, lambda: turn.over)
         text = screen_text(pilot)
-    assert "4 tokens · budget spent" in text
+    assert "4/4 tokens · ended by the budget" in text
     assert "Answer now" not in text
 
 
@@ -440,7 +440,8 @@ async def test_a_deadline_stands_beside_the_budget_and_runs_while_it_thinks(
         hold.set()
         await until(pilot, lambda: not app_of(pilot).busy)
         text = screen_text(pilot)
-    assert "6 tokens · time was" in text and "s left" not in text
+    ended = "6/64 tokens · time was up" if size == SMALL else "6/64 · time was up"
+    assert ended in text and "s left" not in text
     assert "The answer was cut: the time was up." in " ".join(text.split()) and "Flagged" not in text
 
 
@@ -489,7 +490,7 @@ async def test_old_turns_leave_the_screen(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_the_keys_on_the_last_line_can_be_clicked() -> None:
     async with make_app().run_test(size=SMALL) as pilot:
         await pilot.pause()
-        assert screen_text(pilot).splitlines()[-1] == " F1 Help  F2 Budget  ^t Thought  ^n New  ^q Quit  ^y Copy"
+        assert screen_text(pilot).splitlines()[-1] == " F1 Help  F2 Budget  ^t Thought  ^n New  ^q Quit"
         await pilot.click("KeyLine", offset=(12, 0))
         assert app_of(pilot).budget == 1024
 
@@ -499,19 +500,24 @@ async def test_the_keys_on_the_last_line_can_be_clicked() -> None:
     [
         (
             120,
-            "F1 Help  F2 Budget  ^t Thought  ^n New  ^q Quit  ^y Copy",
-            "F3 Answer now  Esc Stop  F1 Help  F2 Budget",
+            "F1 Help  F2 Budget  ^t Thought  ^n New  ^q Quit",
+            "F3 Answer now  F4 Think more  F5 Pause  Esc Stop  F1 Help  F2 Budget  ^t Thought  ^n New  ^q Quit",
         ),
-        (44, "F1 Help  F2 Budget  ^n New  ^q Quit", "F3 Answer now  Esc Stop  F1 Help  ^q Quit"),
+        (
+            80,
+            "F1 Help  F2 Budget  ^t Thought  ^n New  ^q Quit",
+            "F3 Answer now  F4 Think more  F5 Pause  Esc Stop  F1 Help  ^n New  ^q Quit",
+        ),
+        (44, "F1 Help  F2 Budget  ^n New  ^q Quit", "F3 Answer now  F5 Pause  Esc Stop  F1 Help"),
         (30, "F1 Help  ^n New  ^q Quit", "F3 Answer now  Esc Stop"),
     ],
 )
 async def test_keys_that_do_not_fit_leave_the_line_whole(width: int, idle: str, asked: str) -> None:
     hold = gate()
-    async with make_app(Script(gates={1: hold})).run_test(size=(width, 20)) as pilot:
+    async with make_app(Script(gates={1: hold}), budget=64).run_test(size=(width, 20)) as pilot:
         await until(pilot, lambda: screen_text(pilot).splitlines()[-1].strip() == idle)
         await app_of(pilot).ask("12 + 30?")
-        await until(pilot, lambda: screen_text(pilot).splitlines()[-1].strip().startswith(asked))
+        await until(pilot, lambda: screen_text(pilot).splitlines()[-1].strip() == asked)
         assert "…" not in screen_text(pilot).splitlines()[-1]
         hold.set()
         await until(pilot, lambda: not app_of(pilot).busy)

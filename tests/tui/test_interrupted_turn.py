@@ -43,6 +43,7 @@ from tests.tui.helpers import (
 from tui.cli import make_turns
 from tui.interrupted_turn import InterruptedTurn
 from tui.note import Note
+from tui.preferences import Preferences
 from tui.turn import Turn
 from tui.turn_search import TurnSearch
 
@@ -236,6 +237,46 @@ async def test_a_budget_that_was_raised_stays_so_when_it_goes_on_and_where_it_br
     assert (reply["finish"], reply["budget"]["tokens"]) == ("error", 164 + 82)
 
 
+LONG_THOUGHT = "\n".join(f"Line {number}." for number in range(30))
+
+
+@pytest.mark.parametrize("folded", [None, True])
+@pytest.mark.parametrize("size", [SMALL, NARROW])
+async def test_what_goes_on_shows_its_question_and_thought_however_fast_it_ends_and_is_offered_once(
+    folded: bool | None, size: tuple[int, int], tmp_path: Path
+) -> None:
+    hold, preferences = threading.Event(), tmp_path / "tui.json"
+    Preferences(folded).save(preferences)
+    more: dict[str, Any] = {"turns": KeptTurns, "preferences": preferences}
+    async with make_app(responder=thinker(hold, thought=LONG_THOUGHT), **more).run_test(size=size) as pilot:
+        turn = await begin(pilot, "1+1?")
+        await until(pilot, lambda: turn.thought.tokens > 4)
+        await pilot.press("f5")
+        hold.set()
+        await until(pilot, lambda: any(KeptTurns().folder.glob("*.turn")))
+    async with make_app(responder=thinker(thought=LONG_THOUGHT), **more).run_test(size=size) as pilot:
+        await until(pilot, lambda: offered(pilot) and "F5 Go on" in screen_text(pilot).splitlines()[-1])
+        await pilot.press("f5")
+        await until(pilot, lambda: bool(pilot.app.query(Turn)) and not app_of(pilot).busy)
+        await until(pilot, lambda: "It is 2." in screen_text(pilot))
+        text = screen_text(pilot)
+        assert "❯ 1+1?" in text and "▼ thought" in text and "Line 29." in text and "Line 0." not in text
+        assert "F5" not in text.splitlines()[-1]
+        await pilot.press("ctrl+t", "ctrl+home")
+        await until(pilot, lambda: "Line 0." in screen_text(pilot))
+    looked = threading.Event()
+
+    class Watched(KeptTurns):
+        def all(self) -> list[KeptTurn]:
+            found = super().all()
+            looked.set()
+            return found
+
+    async with make_app(responder=thinker(), turns=Watched).run_test(size=size) as pilot:
+        await until(pilot, looked.is_set)
+        assert not offered(pilot) and "interrupted" not in screen_text(pilot)
+
+
 def kept(question: str = "1+1?", *, thinking: float | None = None, answer: float | None = None) -> KeptTurn:
     return KeptTurn(
         request=Request(
@@ -263,6 +304,9 @@ def test_what_is_told_of_a_kept_turn() -> None:
     assert (turn.granted, turn.budget, turn.seconds_left, turn.thought_for) == (73, 173, 5.0, 2.5)
     assert InterruptedTurn(kept(thinking=1.5, answer=3.0)).thought_for == 1.5
     assert InterruptedTurn(kept()).thought_for == 0.0
+    paused = TurnTimes(40.0, thinking=1.5, answer=5.0, stands=((1.0, 0.5), (4.0, 2.0), (40.0, 30.0)))
+    assert InterruptedTurn(replace(kept(), earlier=Earlier((), paused))).thought_for == 1.5
+    assert InterruptedTurn(replace(kept(), earlier=Earlier((), replace(paused, answer=None)))).thought_for == 6.5
     assert [one.content for one in turn.earlier] == ["First?", "Yes."]
     assert (turn.request.resumed, turn.request.id) == (True, "1")
     fits = [turn.goes_on(*one) for one in ((FACTS.file, 2048), (FACTS.file, None), (FACTS.file, 2047), ("/x", 2048))]
@@ -298,9 +342,9 @@ async def test_what_is_told_again_counts_as_time_but_not_as_speed_and_earlier_qu
         await turn.apply([(102.0, Progress(9, 9)), (103.0, ThinkingDelta("x", 401))])
         await turn.apply([(104.0, ThinkingDelta("y", 411))])
         assert turn.tokens_per_second == 10.0
-        turn.tick(104.0)
-        turn.pause(True)
+        turn.pause(True, 104.0)
         turn.tick(204.0)
-        turn.pause(False)
+        turn.pause(False, 204.0)
         await turn.apply([(205.0, Closed("budget", 411))])
-        assert "thought 6.5 s · 411 tokens" in turn.thought.title().plain
+        # 2.5 s before, 3 s since: not the second in which it was read again, and not the pause
+        assert "thought 5.5 s · 411/173 tokens" in turn.thought.title().plain

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
 
 from runtime.responder import Hint, More, Pause
 from tests.fakes.scripted_responder import Script
 from tests.tui.helpers import SMALL, app_of, make_app, screen_text, thinker, until
+from tui.notices import Notice, Notices
 from tui.question_box import QuestionBox
 from tui.turn import Turn
 
@@ -40,6 +45,73 @@ async def test_more_budget_and_a_pause() -> None:
         await until(pilot, lambda: not app.busy)
         await pilot.press("f4", "f5")
         assert len(control.wishes) == 3
+
+
+def keys(pilot: Pilot[Any]) -> str:
+    return screen_text(pilot).splitlines()[-1].strip()
+
+
+async def test_the_keys_and_the_box_say_what_can_be_done_now() -> None:
+    thought, answer = Gate(), Gate()
+    async with make_app(Script(gates={3: thought, 8: answer}), budget=64).run_test(size=SMALL) as pilot:
+        app = app_of(pilot)
+        await until(pilot, lambda: "Ask a question…" in screen_text(pilot))
+        await app.ask("12 + 30?")
+        await until(pilot, lambda: keys(pilot).startswith("F3 Answer now  F4 Think more  F5 Pause  Esc Stop  F1 Help"))
+        await until(pilot, lambda: "A hint for the thought…" in screen_text(pilot))
+        await pilot.press("f5")
+        await until(pilot, lambda: keys(pilot).startswith("F3 Answer now  F4 Think more  F5 Go on  Esc Stop"))
+        await pilot.press("f5")
+        await until(pilot, lambda: "F5 Pause" in keys(pilot))
+        thought.open()
+        await until(pilot, lambda: keys(pilot).startswith("F5 Pause  Esc Stop  F1 Help"))
+        await until(pilot, lambda: "The answer is coming…" in screen_text(pilot))
+        answer.open()
+        await until(pilot, lambda: keys(pilot) == "F1 Help  F2 Budget  ^t Thought  ^n New  ^q Quit  ^y Copy")
+        await until(pilot, lambda: "Ask a question…" in screen_text(pilot))
+
+
+async def test_without_a_budget_there_is_none_to_raise() -> None:
+    hold = Gate()
+    async with make_app(Script(gates={3: hold})).run_test(size=SMALL) as pilot:
+        await app_of(pilot).ask("12 + 30?")
+        await until(pilot, lambda: keys(pilot).startswith("F3 Answer now  F5 Pause  Esc Stop"))
+        await pilot.press("f4")
+        await until(pilot, lambda: "This thought has no budget to raise." in screen_text(pilot))
+        hold.open()
+        await until(pilot, lambda: not app_of(pilot).busy)
+
+
+@pytest.mark.parametrize("size", [(40, 16), (46, 20), SMALL, (200, 50)])
+async def test_what_is_said_in_passing_covers_neither_the_box_nor_the_status(size: tuple[int, int]) -> None:
+    hold = Gate()
+    async with make_app(Script(gates={3: hold})).run_test(size=size) as pilot:
+        app = app_of(pilot)
+        await app.ask("12 + 30?")
+        await until(pilot, lambda: app.query_one(Turn).thought.tokens == 3)
+        await until(pilot, lambda: "A hint for" in screen_text(pilot))
+        before = screen_text(pilot).splitlines()[-5:]
+        assert app.give_hint("use ten") and app.give_hint("or twenty")
+        await pilot.press("f4", "ctrl+y")
+        await until(pilot, lambda: "There is no answer to copy yet." in screen_text(pilot))
+        after = screen_text(pilot).splitlines()
+        assert after[-5:] == before and before[0].startswith("╭") and before[3].startswith(" budget")
+        assert "This thought has no budget" in screen_text(pilot) and not app.query("Toast")
+        assert 1 <= app.query_one(Notices).size.height <= 4
+        for notice in app.query(Notice):
+            await notice.on_click()
+        await pilot.pause()
+        assert app.query_one(Notices).size.height == 0
+        hold.open()
+        await until(pilot, lambda: not app.busy)
+
+
+async def test_a_notice_goes_by_itself_and_is_no_markup_where_it_is_none() -> None:
+    async with make_app().run_test(size=SMALL) as pilot:
+        app = app_of(pilot)
+        app.notify("[bold]one[/x]", title="Of a file", markup=False, timeout=0.05)
+        app.notify("[bold]two[/]", timeout=60)
+        await until(pilot, lambda: [notice.words.plain for notice in app.query(Notice)] == ["two"])
 
 
 async def test_what_is_sent_while_it_thinks_is_a_hint() -> None:

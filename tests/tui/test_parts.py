@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from textual.app import App, ComposeResult
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from runtime.events import ThinkingDelta
+from models.tiny.thought import PHRASES
+from runtime.end_sentences import end_sentences
+from runtime.events import Closed, ThinkingDelta
 from runtime.reply import ModelLabel, Reply, SpentBudget, Timings, Usage
 from runtime.settings import Settings
+from tests.fakes.scripted_responder import Script
+from tests.tui.helpers import ask, make_app, screen_text
 from tui.answer_pane import AnswerPane, settled_length
+from tui.app import KangaeApp
 from tui.budget_bar import budget_bar
 from tui.budget_steps import budget_name, budget_steps, larger_budget, smaller_budget
 from tui.chat_options import ChatOptions
 from tui.cli import make_log
 from tui.close_reason import close_words
+from tui.declined import declines
 from tui.live_text import LiveText
 from tui.markdown_rules import make_parser
+from tui.pauses import Pauses
 from tui.status_line import facts_line
-from tui.thought_pane import ThoughtPane
-from tui.turn import Turn, end_sentences
+from tui.thought_pane import ThoughtPane, ThoughtTitle, seconds_words
+from tui.turn import Turn
 
 
 @pytest.mark.parametrize(
@@ -199,6 +207,140 @@ async def test_forced_and_own_text_stay_apart_when_they_come_together() -> None:
         shown = turn.thought.query_one(LiveText).query(Static).last().content
         assert isinstance(shown, Content)
         assert [(span.start, span.end) for span in shown.spans] == [(4, 16)]
+
+
+def test_pauses_are_left_out_once_and_only_where_they_were() -> None:
+    pauses = Pauses()
+    pauses.begin(10.0)
+    pauses.begin(11.0)
+    assert (pauses.between(0.0, 9.0), pauses.between(0.0, 14.0), pauses.between(12.0, 14.0)) == (0.0, 4.0, 2.0)
+    pauses.end(14.0)
+    pauses.end(20.0)
+    pauses.add(13.0, 16.0)
+    pauses.add(2.0, 3.0)
+    pauses.add(5.0, 5.0)
+    assert (pauses.between(0.0, 20.0), pauses.between(13.5, 15.0), pauses.between(2.5, 4.0)) == (7.0, 1.5, 0.5)
+
+
+async def test_a_pause_between_two_ticks_neither_stops_the_clock_nor_speeds_the_tokens_up() -> None:
+    turn = Turn("?", 64, folded=None, started=100.0)
+
+    class Page(App[None]):
+        def compose(self) -> ComposeResult:
+            yield turn
+
+    async with Page().run_test(size=(80, 24)):
+        turn.tick(100.0)
+        await turn.apply([(100.07, ThinkingDelta("a", 1))])
+        turn.pause(True, 100.08)
+        for tick in (100.1, 100.2, 130.0):
+            turn.tick(tick)
+        turn.pause(False, 130.04)
+        await turn.apply([(130.05, ThinkingDelta("b", 2))])
+        assert turn.tokens_per_second is None  # too short to tell by
+        await turn.apply([(132.04, ThinkingDelta("c", 41)), (132.1, Closed("natural", 41))])
+        assert turn.tokens_per_second == pytest.approx(40 / 2.01)
+        assert "thought 2.1 s · 41/64 tokens · finished by itself" in turn.thought.title().plain
+
+
+REASONS = [
+    "finished by itself",
+    "you asked for the answer",
+    "was going in circles",
+    "ended by the budget",
+    "time was up",
+]
+
+
+@pytest.mark.parametrize("columns", [40, 46, 60, 80, 200])
+@pytest.mark.parametrize("words", REASONS)
+async def test_why_a_thought_ended_stands_whole_on_every_width(columns: int, words: str) -> None:
+    pane = ThoughtPane(16384)
+
+    class Page(App[None]):
+        CSS_PATH = KangaeApp.CSS_PATH
+
+        def compose(self) -> ComposeResult:
+            with VerticalScroll():
+                yield pane
+
+    async with Page().run_test(size=(columns, 20)) as pilot:
+        pane.think("棚にボルトが320個あります。" * 9, 12345, 100.2)
+        await pilot.pause()
+        width = pane.query_one(ThoughtTitle).size.width
+        assert "12345/16384" in pane.title().plain and pane.title().cell_length <= width
+        pane.end(words, 123.4, 12345)
+        await pilot.pause()
+        lines = [line.text.strip() for line in pilot.app.screen._compositor.render_strips()]
+        assert "12345/16384" in lines[0] and "123.4 s" in lines[0]
+        assert [line for line in lines if line.endswith(words)]
+        assert (columns < 60) == lines[1].startswith(words) and (columns < 60 or lines[0].endswith(words))
+
+
+def test_a_title_says_what_fits() -> None:
+    assert [seconds_words(seconds) for seconds in (0.0, 0.04, 0.06, 3.24)] == ["<0.1 s", "<0.1 s", "0.1 s", "3.2 s"]
+
+
+async def test_of_a_long_thought_the_end_is_shown_until_it_stands_or_is_unfolded() -> None:
+    pane = ThoughtPane(64)
+
+    class Page(App[None]):
+        CSS_PATH = KangaeApp.CSS_PATH
+
+        def compose(self) -> ComposeResult:
+            yield pane
+
+    def shows(number: int) -> bool:
+        return any(line.text.strip("▌ ▁▂▃▄▅▆▇█") == f"line {number}" for line in app.screen._compositor.render_strips())
+
+    app = Page()
+    async with app.run_test(size=(80, 50)) as pilot:
+        for number in range(36):
+            pane.think(f"line {number}\n", number, 0.1)
+            await pilot.pause()
+        assert shows(35) and not shows(5) and pane.size.height <= 26 and pane.cut
+        pane.pause(True)
+        await pilot.pause()
+        assert shows(5) and shows(35) and not pane.cut
+        pane.pause(False)
+        pane.end("budget spent", 1.0, 36)
+        pane.keep_tail()
+        await pilot.pause()
+        assert not shows(5) and shows(35) and pane.cut
+        pane.fold(False, by_user=True)
+        await pilot.pause()
+        assert shows(5) and shows(35) and not pane.cut
+
+
+JAPANESE_THOUGHT = tuple(f"{number}行目。棚にボルトが320個あります。145個出荷しました。\n" for number in range(14))
+
+
+@pytest.mark.parametrize("size", [(46, 20), (80, 24)])
+async def test_all_of_a_turn_is_seen_at_a_glance(size: tuple[int, int]) -> None:
+    question = "棚にボルトが320個あります。145個出荷しました。60個届きました。残りは何個？"
+    async with make_app(Script(JAPANESE_THOUGHT, ("235 個",)), budget=64).run_test(size=size) as pilot:
+        turn = await ask(pilot, question)
+        text = screen_text(pilot)
+        assert "❯ 棚にボルトが" in text and "14/64" in text and "finished by itself" in text
+        assert "─ answer · 1 token" in text and "235 個" in text and "13行目" in text
+        await pilot.press("ctrl+t")
+        await pilot.pause()
+        assert not turn.thought.folded and not turn.thought.cut
+        await pilot.press("ctrl+t")
+        await pilot.pause()
+        assert turn.thought.folded
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+async def test_that_the_model_declined_is_told_above_its_answer(language: Literal["en", "ja"]) -> None:
+    refusal = PHRASES[language].refusal
+    assert declines(f" {refusal}\n") and not declines(f"{refusal} 12") and not declines("")
+    async with make_app(Script(answer=(refusal,)), Script()).run_test(size=(46, 20)) as pilot:
+        await ask(pilot, "Who wrote it?")
+        assert "─ answer: the model declined · 1 token" in screen_text(pilot)
+        assert refusal in screen_text(pilot)
+        await ask(pilot, "12 + 30?")
+        assert "─ answer · 5 tokens" in screen_text(pilot)
 
 
 def reply_that(**ends: Any) -> Reply:
