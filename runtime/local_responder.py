@@ -34,6 +34,7 @@ from runtime.speed_record import SpeedRecord
 from runtime.turn.keeping import TurnKeeping
 from runtime.turn.kept_turn import KeptTurn
 from runtime.turn.kept_turns import KeptTurns
+from runtime.turn.trial import no_trials
 from runtime.turn.turn import Turn
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ class LocalResponder:
                 longest=self._lengths.most,
                 endings=endings,
                 doubts=self._hesitant_ids() if endings.hesitation or endings.probing else NO_DOUBTS,
-                can_fork=self._spare > 0 and self._backend.can_fork and self._backend.can_rewind,
+                no_trials=no_trials(self._backend, self._spare),
                 earlier=None if kept is None else kept.earlier,
             )
 

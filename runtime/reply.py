@@ -8,6 +8,9 @@ from typing import Any, Literal
 Finish = Literal["stop", "length", "cancelled", "error"]
 CloseReason = Literal["natural", "soft", "probe", "loop", "budget", "deadline", "user", "off"]
 """Why a thought ended."""
+RuleName = Literal["opened", "margin", "trial", "repetition", "hint", "more", "forced", "length", "rung"] | CloseReason
+"""What may be decided in a turn; a decision that ends the thought is named by its reason. `rung`: whether the answer
+of one rung of the ladder stands."""
 LATE = "deadline: "
 """What the flag of a reply begins with that the deadline cut off, also where it has no answer."""
 
@@ -77,8 +80,26 @@ class Check:
     name: str
     passed: bool
     detail: str
-    kind: Literal["form", "truth"] = "form"
-    """Whether the answer only parses and is in range, or was computed again."""
+    kind: Literal["form", "truth", "agreement"] = "form"
+    """Whether the answer only parses and is in range, was computed again, or is that of other thoughts as well."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided in a turn, and where: for a person who wants to know why a reply is as it is.
+
+    `token`: sampled thinking tokens before it, of a rung those of all rungs so far; `number`: what the rule went by, in
+    tokens, seconds, nats or, for a trial answer, as a probability; `limit`: what the number was held against. None:
+    there is none. `words` never repeat the thought; what came out of it or was put into it, as a trial answer or a
+    hint, is its `quote`, which is forgotten when the thought is.
+    """
+
+    token: int
+    rule: RuleName
+    number: float | None
+    limit: float | None
+    words: str
+    quote: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,17 +119,22 @@ class Reply:
     checks: tuple[Check, ...] = field(default=())
     flags: tuple[str, ...] = field(default=())
     votes: tuple[Vote, ...] = field(default=())
+    decisions: tuple[Decision, ...] = field(default=())
     confidence: float | None = None
     """Geometric mean probability of the answer's tokens, where it was asked for."""
     expected: str | None = None
     correct: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The JSON object; `checks`, `flags`, `expected`, `correct` stand only where they apply."""
+        """The JSON object; `checks`, `flags`, `votes`, `decisions`, `expected`, `correct`, and a `quote` of a decision
+        stand only where they apply."""
         record = asdict(self)
-        for name in ("votes", "checks", "flags"):
+        for name in ("votes", "checks", "flags", "decisions"):
             if not record[name]:
                 del record[name]
+        for decision in record.get("decisions", ()):
+            if not decision["quote"]:
+                del decision["quote"]
         for name in ("confidence", "expected", "correct"):
             if record[name] is None:
                 del record[name]

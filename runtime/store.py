@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from models.errors import UsageError, WriteError
 from models.locations import state_folder
 from models.write_fault import write_error
 from runtime.reply import Reply
+from runtime.store_flags import Flag, read_flags
+from runtime.store_rows import DECISION, ReplyRows, clean, escaped, excerpt, record_of
 from runtime.store_schema import SCHEMA, bring_up_to_date
 
 _FILE = "kangae.sqlite3"
@@ -42,7 +43,8 @@ class Conversation:
 
 @dataclass(frozen=True)
 class StoredReply:
-    """A reply as it was given; `record` is its JSON object (`Reply.as_json`), its thought empty once forgotten."""
+    """A reply as it was given; `record` is its JSON object (`Reply.as_json`). Once its thought is forgotten, that is
+    empty, and the decisions quote nothing."""
 
     number: int
     conversation: str
@@ -61,17 +63,6 @@ class Hit:
     created: float
     place: str
     excerpt: str
-
-
-@dataclass(frozen=True)
-class Flag:
-    """A doubt about a reply that a person should settle; `verdict` is the last decision on it, None while open."""
-
-    number: int
-    reply: int
-    created: float
-    reason: str
-    verdict: str | None
 
 
 def store_path() -> Path:
@@ -119,10 +110,8 @@ class Store:
                     connection = sqlite3.connect(
                         f"{path.absolute().as_uri()}?{options}", uri=True, timeout=_BUSY_SECONDS
                     )
-                    if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA:
-                        connection.execute("SELECT count(*) FROM reply").fetchone()
-                        return cls(connection, path, writable=False)
-                    connection.close()
+                    connection.execute("SELECT count(*) FROM reply").fetchone()
+                    return cls(_of_this_schema(connection, path), path, writable=False)
                 except (sqlite3.Error, OSError):
                     continue
             raise
@@ -147,7 +136,7 @@ class Store:
             with self._change() as change:
                 done = change.execute(
                     "INSERT OR IGNORE INTO conversation VALUES (?, ?, ?, ?, ?, ?)",
-                    (identity, _clean(title), _clean(system), _clean(model), now, now),
+                    (identity, clean(title), clean(system), clean(model), now, now),
                 )
                 if done.rowcount:
                     return identity
@@ -161,7 +150,7 @@ class Store:
 
     def conversation(self, identity: str) -> Conversation:
         """The one whose id begins with `identity`; raises UsageError if none or several do."""
-        pattern = _escaped(identity.strip().lower()) + "%"
+        pattern = escaped(identity.strip().lower()) + "%"
         found = (
             self._query(_CONVERSATIONS + " WHERE c.id LIKE ? ESCAPE '\\' ORDER BY c.id LIMIT 9", (pattern,))
             if identity.strip()
@@ -176,7 +165,7 @@ class Store:
 
     def begins_conversations(self, start: str) -> bool:
         """Whether the id of any begins so."""
-        pattern = _escaped(start.strip().lower()) + "%"
+        pattern = escaped(start.strip().lower()) + "%"
         query = "SELECT 1 FROM conversation WHERE id LIKE ? ESCAPE '\\'"
         return bool(start.strip()) and bool(self._query(query, (pattern,)))
 
@@ -193,36 +182,31 @@ class Store:
     # replies
 
     def add_reply(self, conversation: str, reply: Reply, *, parent: int | None = None) -> int:
-        """Keep a reply with its thought and flags; returns its number."""
-        now = time.time()
-        record = reply.as_json()
-        thinking = record.pop("thinking")
+        """Keep a reply with its thought, decisions and flags; returns its number."""
+        now, rows = time.time(), ReplyRows.of(reply)
         with self._change() as change:
             number = change.execute(
                 "INSERT INTO reply (conversation, parent, created, question, answer, record) VALUES (?, ?, ?, ?, ?, ?)",
-                (conversation, parent, now, _clean(reply.question), _clean(reply.answer), json.dumps(record)),
+                (conversation, parent, now, rows.question, rows.answer, rows.record),
             ).lastrowid
             if number is None:
                 raise sqlite3.DatabaseError("the reply got no number")
-            _add_thought_and_flags(change, number, now, thinking, reply.flags)
+            rows.add_beside(change, number, now)
             change.execute("UPDATE conversation SET updated = ? WHERE id = ?", (now, conversation))
         return number
 
     def change_reply(self, number: int, reply: Reply) -> bool:
-        """The turn of a kept reply went on: this one stands in its place, with its thought; its flags come to those
-        that are there. False: it was removed meanwhile, and nothing has changed."""
-        now = time.time()
-        record = reply.as_json()
-        thinking = record.pop("thinking")
+        """The turn of a kept reply went on: this one stands in its place, with its thought and decisions; its flags
+        come to those that are there. False: it was removed meanwhile, and nothing has changed."""
+        now, rows = time.time(), ReplyRows.of(reply)
         with self._change() as change:
             found = change.execute(
                 "UPDATE reply SET question = ?, answer = ?, record = ? WHERE number = ?",
-                (_clean(reply.question), _clean(reply.answer), json.dumps(record), number),
+                (rows.question, rows.answer, rows.record, number),
             )
             if not found.rowcount:
                 return False
-            change.execute("DELETE FROM thought WHERE reply = ?", (number,))
-            _add_thought_and_flags(change, number, now, thinking, reply.flags)
+            rows.add_beside(change, number, now)
             change.execute(
                 "UPDATE conversation SET updated = ? WHERE id = (SELECT conversation FROM reply WHERE number = ?)",
                 (now, number),
@@ -233,7 +217,7 @@ class Store:
         """The newest reply of the turn with this id; None: none was kept."""
         found = self._query(
             "SELECT conversation, number FROM reply WHERE record LIKE ? ESCAPE '\\' ORDER BY number DESC",
-            (f'%"id": "{_escaped(turn)}"%',),
+            (f'%"id": "{escaped(turn)}"%',),
         )
         for conversation, number in found:
             for reply in self.replies(conversation):
@@ -243,29 +227,42 @@ class Store:
 
     def replies(self, conversation: str) -> list[StoredReply]:
         """Replies of a conversation, the first first."""
+        decisions: dict[int, list[tuple[Any, ...]]] = {}
+        for number, *decision in self._query(
+            f"SELECT d.reply, {DECISION} FROM decision d WHERE d.reply IN "
+            "(SELECT number FROM reply WHERE conversation = ?) ORDER BY d.reply, d.place",
+            (conversation,),
+        ):
+            decisions.setdefault(number, []).append(tuple(decision))
         found = self._query(
             "SELECT r.number, r.conversation, r.parent, r.created, r.record, coalesce(t.text, '') FROM reply r "
             "LEFT JOIN thought t ON t.reply = r.number WHERE r.conversation = ? ORDER BY r.number",
             (conversation,),
         )
         return [
-            StoredReply(number, own, parent, created, _with_thought(record, thought))
+            StoredReply(number, own, parent, created, record_of(record, thought, decisions.get(number, [])))
             for number, own, parent, created, record, thought in found
         ]
 
     def forget_thoughts(self, older_than_days: float) -> int:
-        """Forget the thoughts of old replies; the replies stay. Returns how many."""
+        """Forget the thoughts of old replies, and what their decisions quote of them; the replies stay. Returns how
+        many."""
         with self._change() as change:
             change.execute("PRAGMA secure_delete = ON")
-            return change.execute(
+            forgotten = change.execute(
                 "DELETE FROM thought WHERE created < ?", (time.time() - older_than_days * 86400,)
             ).rowcount
+            if forgotten:
+                change.execute(
+                    "UPDATE decision SET quote = '' WHERE quote != '' AND reply NOT IN (SELECT reply FROM thought)"
+                )
+        return forgotten
 
     def search(self, text: str, *, limit: int = 50) -> list[Hit]:
         """Where `text` stands, in any case (of Latin letters), the newest first."""
         if not text.strip():
             raise UsageError("The text to search for is empty.")
-        pattern = f"%{_escaped(text)}%"
+        pattern = f"%{escaped(text)}%"
         found = self._query(
             "SELECT c.id, c.title, r.number, r.created, r.question, r.answer, coalesce(t.text, '') FROM reply r "
             "JOIN conversation c ON c.id = r.conversation LEFT JOIN thought t ON t.reply = r.number "
@@ -277,28 +274,23 @@ class Store:
         for identity, title, number, created, *texts in found:
             places = zip(("question", "answer", "thinking"), texts, strict=True)
             place, where = next(((p, t) for p, t in places if text.lower() in t.lower()), ("question", texts[0]))
-            hits.append(Hit(identity, title, number, created, place, _excerpt(where, text)))
+            hits.append(Hit(identity, title, number, created, place, excerpt(where, text)))
         return hits
 
-    # flags and decisions
+    # flags
 
-    def flags(self, *, only_open: bool = True) -> list[Flag]:
-        """Flags, the oldest first, each with the last decision on it."""
-        found = self._query(
-            "SELECT f.number, f.reply, f.created, f.reason, "
-            "(SELECT verdict FROM decision WHERE flag = f.number ORDER BY number DESC LIMIT 1) AS verdict "
-            "FROM flag f ORDER BY f.number"
-        )
-        return [flag for flag in (Flag(*row) for row in found) if flag.verdict is None or not only_open]
+    def flags(self, *, conversation: str | None = None, only_open: bool = True) -> list[Flag]:
+        """Flags of one conversation, or (None) of all, the oldest first, each with the decisions on it."""
+        return read_flags(self._query, conversation=conversation, only_open=only_open)
 
     def decide(self, flag: int, verdict: str, *, person: str, note: str = "") -> None:
         """Keep a person's decision on a flag; earlier ones stay."""
         if not self._query("SELECT 1 FROM flag WHERE number = ?", (flag,)):
-            raise UsageError(f"There is no flag {flag}.")
+            raise UsageError(f"There is no flag {flag}; see `kangae sessions list --flagged`.")
         with self._change() as change:
             change.execute(
-                "INSERT INTO decision (flag, created, person, verdict, note) VALUES (?, ?, ?, ?, ?)",
-                (flag, time.time(), _clean(person), _clean(verdict), _clean(note)),
+                "INSERT INTO verdict (flag, created, person, verdict, note) VALUES (?, ?, ?, ?, ?)",
+                (flag, time.time(), clean(person), clean(verdict), clean(note)),
             )
 
     # inside
@@ -337,40 +329,18 @@ def _cannot_write(path: Path, error: Exception) -> WriteError:
     return write_error(path, error, "set KANGAE_STATE_DIR to another folder", what=f"The sessions in {path}")
 
 
-def _clean(text: str) -> str:
-    """SQLite takes only what UTF-8 can hold."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _escaped(text: str) -> str:
-    return _clean(text).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
-def _with_thought(record: str, thought: str) -> dict[str, Any]:
-    """The record with the thought where it stood: before the answer."""
-    values: dict[str, Any] = json.loads(record)
-    ordered: dict[str, Any] = {}
-    for name, value in values.items():
-        if name == "answer":
-            ordered["thinking"] = thought
-        ordered[name] = value
-    return ordered
-
-
-def _excerpt(text: str, wanted: str, *, around: int = 40) -> str:
-    found = max(0, text.lower().find(wanted.lower()))
-    start, end = max(0, found - around), found + len(wanted) + around
-    return ("…" if start else "") + " ".join(text[start:end].split()) + ("…" if end < len(text) else "")
-
-
-def _add_thought_and_flags(
-    change: sqlite3.Connection, number: int, now: float, thinking: str, flags: Iterable[str]
-) -> None:
-    """The thought of a reply that has none, and those of its flags that are not there."""
-    if thinking:
-        change.execute("INSERT INTO thought VALUES (?, ?, ?)", (number, now, _clean(thinking)))
-    change.executemany(
-        "INSERT INTO flag (reply, created, reason) SELECT ?1, ?2, ?3 "
-        "WHERE NOT EXISTS (SELECT 1 FROM flag WHERE reply = ?1 AND reason = ?3)",
-        [(number, now, _clean(reason)) for reason in flags],
-    )
+def _of_this_schema(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """A store that cannot be written as the newest schema has it: itself, or a copy in memory that is brought up to
+    date. Raises WriteError for a newer one."""
+    if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA:
+        return connection
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        connection.backup(copy)
+        bring_up_to_date(copy, path)
+    except BaseException:
+        copy.close()
+        raise
+    finally:
+        connection.close()
+    return copy

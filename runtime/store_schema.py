@@ -35,6 +35,18 @@ _MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE INDEX flag_reply ON flag(reply);
     CREATE INDEX decision_flag ON decision(flag);
     """,
+    # What a person decides on a flag is a verdict; decisions are those of the rules, at a token of the thought.
+    """
+    ALTER TABLE decision RENAME TO verdict;
+    DROP INDEX decision_flag;
+    CREATE INDEX verdict_flag ON verdict(flag);
+    CREATE TABLE decision (
+        reply INTEGER NOT NULL REFERENCES reply(number) ON DELETE CASCADE, place INTEGER NOT NULL,
+        token INTEGER NOT NULL, rule TEXT NOT NULL, number NUMERIC, "limit" NUMERIC,
+        words TEXT NOT NULL, quote TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (reply, place)
+    ) WITHOUT ROWID;
+    """,
 )
 """Step n leads from schema n to n + 1; a step that was shipped is never changed."""
 

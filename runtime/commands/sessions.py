@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.write_fault import write_error
-from runtime.commands import resume
+from runtime.commands import flagged, resume
 from runtime.commands.options import typed
 from runtime.settings import parse_count
 
 if TYPE_CHECKING:
     from runtime.store import Conversation, Store, StoredReply
+    from runtime.store_flags import Flag
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -23,8 +23,9 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     listing = commands.add_parser("list", help="the newest first")
     listing.add_argument("-n", "--limit", type=typed(parse_count), default=20, metavar="N", help="so many (20)")
     listing.add_argument("--all", action="store_true", help="all of them")
+    listing.add_argument("--flagged", action="store_true", help="the replies that wait for a person's verdict")
     listing.set_defaults(run=run_list)
-    show = commands.add_parser("show", help="one conversation")
+    show = commands.add_parser("show", help="one conversation, with checks, flags, votes and decisions")
     show.add_argument("id", metavar="ID", help="its id, or the beginning of it")
     show.add_argument("--thinking", action="store_true", help="with the thoughts")
     show.set_defaults(run=run_show)
@@ -40,6 +41,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     remove = commands.add_parser("remove", help="forget conversations, or turns that were stopped")
     remove.add_argument("ids", metavar="ID", nargs="+", help="their ids, or those of turns that can be gone on with")
     remove.set_defaults(run=run_remove)
+    flagged.add_command(commands)
     resume.add_command(commands)
     for parser in (listing, show, search, export, remove):
         parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -55,13 +57,19 @@ def _open() -> Store:
 
 
 def run_list(arguments: argparse.Namespace) -> int:
-    """Print the conversations."""
+    """Print the conversations, or the replies that are flagged."""
     from models.columns import table
     from models.plain_text import json_line, shorten
+    from runtime.commands.trace import when
 
+    limit = -1 if arguments.all else arguments.limit
     with _open() as store:
-        found = store.conversations(-1 if arguments.all else arguments.limit)
+        if arguments.flagged:
+            flagged.print_flagged(store, limit, as_json=arguments.json)
+            return 0
+        found = store.conversations(limit)
         stopped = resume.stopped_turns(store)
+        doubtful = flagged.count_flagged(store)
     if arguments.json:
         told: dict[str, object] = {"sessions": [one.as_json() for one in found]}
         print(json_line({**told, "resumable": stopped} if stopped else told))
@@ -70,13 +78,16 @@ def run_list(arguments: argparse.Namespace) -> int:
         print("No session is kept yet.")
     else:
         rows = [
-            [one.id, _when(one.updated), str(one.replies), shorten(one.model, 24), shorten(one.title, 60)]
+            [one.id, when(one.updated), str(one.replies), shorten(one.model, 24), shorten(one.title, 60)]
             for one in found
         ]
         print(table([["ID", "LAST REPLY", "REPLIES", "MODEL", "TITLE"], *rows]))
     for one in stopped:
         name = one["session"] or one["id"]
         print(f"`kangae sessions resume {name}` goes on with: {shorten(one['question'], 60)}")
+    if doubtful:
+        replies = "reply waits" if doubtful == 1 else "replies wait"
+        print(f"{doubtful} {replies} for a person's verdict: `kangae sessions list --flagged`.")
     return 0
 
 
@@ -86,17 +97,18 @@ def run_show(arguments: argparse.Namespace) -> int:
 
     with _open() as store:
         conversation = store.conversation(arguments.id)
-        replies = store.replies(conversation.id)
+        replies, flags = store.replies(conversation.id), store.flags(conversation=conversation.id, only_open=False)
     if arguments.json:
-        print(json_line({**conversation.as_json(), "replies": [reply.record for reply in replies]}))
+        print(json_line(_as_json(conversation, replies, flags)))
     else:
-        print(strip_controls(_markdown(conversation, replies, thinking=arguments.thinking)), end="")
+        print(strip_controls(_markdown(conversation, replies, flags, thinking=arguments.thinking)), end="")
     return 0
 
 
 def run_search(arguments: argparse.Namespace) -> int:
     """Print where a text stands. Exit 0 also where it stands nowhere."""
     from models.plain_text import json_line, one_line
+    from runtime.commands.trace import when
 
     with _open() as store:
         hits = store.search(arguments.text, limit=arguments.limit)
@@ -106,7 +118,7 @@ def run_search(arguments: argparse.Namespace) -> int:
         print("Nothing was found.")
     else:
         for hit in hits:
-            print(one_line(f"{hit.conversation}  {_when(hit.created)}  {hit.place}: {hit.excerpt}"))
+            print(one_line(f"{hit.conversation}  {when(hit.created)}  {hit.place}: {hit.excerpt}"))
     return 0
 
 
@@ -116,14 +128,13 @@ def run_export(arguments: argparse.Namespace) -> int:
 
     with _open() as store:
         chosen = store.conversations() if arguments.id is None else [store.conversation(arguments.id)]
-        pairs = [(one, store.replies(one.id)) for one in reversed(chosen)]
+        kept = [
+            (one, store.replies(one.id), store.flags(conversation=one.id, only_open=False)) for one in reversed(chosen)
+        ]
     if arguments.format == "markdown" and not arguments.json:
-        text = "\n".join(strip_controls(_markdown(one, replies, thinking=True)) for one, replies in pairs)
+        text = "\n".join(strip_controls(_markdown(*one, thinking=True)) for one in kept)
     else:
-        text = "".join(
-            json_line({**one.as_json(), "replies": [reply.record for reply in replies]}) + "\n"
-            for one, replies in pairs
-        )
+        text = "".join(json_line(_as_json(*one)) + "\n" for one in kept)
     if arguments.output is None:
         sys.stdout.write(text)
         return 0
@@ -161,17 +172,24 @@ def run_remove(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _when(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+def _as_json(conversation: Conversation, replies: list[StoredReply], flags: list[Flag]) -> dict[str, Any]:
+    """A conversation with its replies and, where there are any, its flags with the verdicts on them; `index` is the
+    flagged reply's in `replies`."""
+    told: dict[str, Any] = {**conversation.as_json(), "replies": [reply.record for reply in replies]}
+    if flags:
+        place = {reply.number: index for index, reply in enumerate(replies)}
+        told["flags"] = [{**flag.as_json(), "index": place[flag.reply]} for flag in flags]
+    return told
 
 
-def _markdown(conversation: Conversation, replies: list[StoredReply], *, thinking: bool) -> str:
+def _markdown(conversation: Conversation, replies: list[StoredReply], flags: list[Flag], *, thinking: bool) -> str:
     from models.plain_text import one_line
+    from runtime.commands.trace import trace_lines, when
 
     lines = [
         f"# {one_line(conversation.title)}",
         "",
-        f"{conversation.id} · {conversation.model} · {_when(conversation.created)}",
+        f"{conversation.id} · {conversation.model} · {when(conversation.created)}",
         "",
     ]
     if conversation.system:
@@ -185,4 +203,5 @@ def _markdown(conversation: Conversation, replies: list[StoredReply], *, thinkin
         lines += [record["answer"] or "(no answer)", ""]
         cost = f"{usage['thinking_tokens']} thinking tokens ({record['close']}), {usage['answer_tokens']} answer tokens"
         lines += [f"{cost}, {record['timings']['total_s']:.1f} s, {record['finish']}", ""]
+        lines += trace_lines(record, [flag for flag in flags if flag.reply == reply.number])
     return "\n".join(lines)

@@ -22,12 +22,13 @@ def default_endings(facts: ModelFacts) -> Endings:
 
 
 def usual_endings(facts: ModelFacts) -> Endings:
-    """What holds for a request that names no endings: the default ones, with the early exits of the model's profile."""
+    """What holds for a request that names no endings: the default ones, with what the model's profile says
+    of early exits and the ramp."""
     endings, profile = default_endings(facts), facts.profile
     if profile is None:
         return endings
     trial = None if profile.confidence is None else (profile.confidence, profile.agreeing)
-    return with_exits(endings, profile.least, trial, profile.margin)
+    return replace(with_exits(endings, profile.least, trial, profile.margin), ramp=profile.ramp)
 
 
 def with_exits(base: Endings, least: int, trial: tuple[float, int] | None, margin: float | None) -> Endings:

@@ -1,10 +1,13 @@
-"""Whether a thought goes round in circles: pure rules over the last 512 tokens and their text.
+"""Whether a text goes round in circles: pure rules over its last tokens and what they spell.
 
 Three signs are looked for. An exact cycle of tokens; a phrase of 12 tokens that came four times while nothing new was
 said in between (the measure of loops in arXiv 2606.00206, less its false alarms); the same line three times in a row,
 or the same paragraph three times. What looks alike but makes headway is let be: a list that counts up, a table, code, a
 long run of digits or dashes, school arithmetic. So text that is not mostly words needs a far longer cycle, and a phrase
 or a paragraph counts only where the stretches between its occurrences bring neither a new word nor other numbers.
+
+What is said above holds for a thought. An answer may repeat itself on purpose (a song, a form, a file of data), and is
+read by a person, so far more is asked for before it is called a loop, and in code only an exact cycle is one.
 """
 
 from __future__ import annotations
@@ -12,24 +15,19 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
-Kind = Literal["cycle", "lines", "paragraphs"]
+from runtime.control.found_loop import FoundLoop, Kind
 
-_WINDOW: Final = 512  # tokens
 _CYCLE_EVERY: Final = 16  # tokens between two looks for a cycle; a look for the rest comes at every second of them
 _REST_EVERY: Final = 32
 
 _LONGEST_PERIOD: Final = 128
-_ROUNDS: Final = 4
-_LEAST_CYCLE: Final = 64  # tokens: ten empty cells of a table are no loop
-_LEAST_WORDLESS_CYCLE: Final = 256  # tokens: dashes, zeros of a matrix, the digits of 1/7
 _CYCLE_TAIL: Final = 8  # tokens by which candidates for a period are found
 
 _PHRASE: Final = 12  # tokens
-_PHRASE_TIMES: Final = 4
-_TEXT_TIMES: Final = 3
 _LEAST_LINE: Final = 14  # columns without spaces, a Chinese or Japanese character taking two
 _LEAST_PARAGRAPH: Final = 32
 _LETTERS: Final = 0.7  # of what is no space: prose has 0.9, code about 0.75
@@ -40,17 +38,43 @@ _BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 _WORD = re.compile(r"\d+|[\u3040-\u309f]+|[\u30a0-\u30ff]+|[\u3400-\u9fff]+|[^\W\d_\u3040-\u30ff\u3400-\u9fff]+")
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How much of a repetition is a loop.
+
+    In tokens: `window` are looked at; an exact cycle is at least `cycle` long, one that is not mostly words (dashes,
+    zeros of a matrix, the digits of 1/7, the empty cells of a table) `wordless`; anything else spans `span` from its
+    first occurrence to its last. In times: `rounds` of a cycle, `phrases` equal phrases, `texts` equal lines or
+    paragraphs.
+    """
+
+    window: int = 512
+    cycle: int = 64
+    wordless: int = 256
+    span: int = 0
+    rounds: int = 4
+    phrases: int = 4
+    texts: int = 3
+
+
+THOUGHT: Final = Patience()
+ANSWER: Final = Patience(window=1024, cycle=384, wordless=1024, span=384, rounds=8, phrases=8, texts=8)
+
+
 class LoopGuard:
-    """Watches one thought. Feed it every sampled token; once it finds a loop it says so until `calm` is called.
+    """Watches one text. Feed it every sampled token; once it finds a loop it says so until `calm` is called.
 
     `kind`: by which sign a loop was found ("cycle" for cycles and phrases), None while there is none; `since`: index
     (from 0, over all tokens fed) of the token at which the repetition began; `fired`: how many loops were found so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: Patience = THOUGHT) -> None:
+        self._patience = patience
         self.kind: Kind | None = None
         self.since: int | None = None
         self.fired = 0
+        self.found: list[FoundLoop] = []
+        """All loops that were found."""
         self._fed = 0
         self._quiet_until = 0
         self._ids: list[str] = []  # one character a token: strings are searched much faster than lists
@@ -61,16 +85,17 @@ class LoopGuard:
         """Whether a loop was found since the beginning or the last `calm`."""
         return self.kind is not None
 
-    def feed(self, token: int, text: str) -> None:
+    def feed(self, token: int, text: str, *, prose: bool = True) -> None:
         """Take the id of one token and the text that came with it ("" where a character is still half written).
 
+        `prose` False: it is code, in which lines and phrases may well return.
         Raises `ValueError` for an id below 0 or above 1,114,111, which no vocabulary reaches.
         """
         self._ids.append(chr(token))
         self._pieces.append(text)
         self._fed += 1
         if self._fed % _CYCLE_EVERY == 0:
-            self._look()
+            self._look(prose)
 
     def calm(self, tokens: int) -> None:
         """Start afresh, all but `fired`, and report nothing for the next `tokens` tokens.
@@ -83,48 +108,51 @@ class LoopGuard:
         self._pieces.clear()
         self._quiet_until = self._fed + tokens
 
-    def _look(self) -> None:
-        del self._ids[:-_WINDOW]
-        del self._pieces[:-_WINDOW]
+    def _look(self, prose: bool) -> None:
+        patience = self._patience
+        del self._ids[: -patience.window]
+        del self._pieces[: -patience.window]
         if self.looping or self._fed < self._quiet_until:
             return
         ids = "".join(self._ids)
-        found = _cycle(ids, self._pieces)
-        if found is None and self._fed % _REST_EVERY == 0:
-            found = _phrase(ids, self._pieces)
+        found = _cycle(ids, self._pieces, patience, prose)
+        if found is None and prose and self._fed % _REST_EVERY == 0:
+            found = _phrase(ids, self._pieces, patience)
             if found is None and "\n" in "".join(self._pieces[-_REST_EVERY:]):
-                found = _paragraphs(self._pieces) or _lines(self._pieces)
+                found = _paragraphs(self._pieces, patience) or _lines(self._pieces, patience)
         if found is not None:
             self.kind = found.kind
             self.since = self._fed - len(ids) + found.start
             self.fired += 1
+            self.found.append(FoundLoop(self._fed, found.kind, self.since, found.length))
 
 
 class _Found(NamedTuple):
-    """A sign of a loop; `start`: index in the window of the token at which it begins."""
+    """A sign of a loop; `start`: index in the window of the token at which it begins; `length`: tokens of one round."""
 
     kind: Kind
     start: int
+    length: int
 
 
-def _cycle(ids: str, pieces: Sequence[str]) -> _Found | None:
+def _cycle(ids: str, pieces: Sequence[str], patience: Patience, prose: bool) -> _Found | None:
     """The window ends in a cycle. A period is where the last few tokens came before."""
     size = len(ids)
     tail = ids[-_CYCLE_TAIL:]
     at = ids.rfind(tail, 0, size - 1)
     while at >= max(0, size - len(tail) - _LONGEST_PERIOD):
         period = size - len(tail) - at
-        if _cycles(ids, period, _LEAST_CYCLE) and (
-            _cycles(ids, period, _LEAST_WORDLESS_CYCLE) or _wordy("".join(pieces[-period:]))
+        rounds = patience.rounds * period
+        if _cycles(ids, period, max(rounds, patience.cycle)) and (
+            _cycles(ids, period, max(rounds, patience.wordless)) or (prose and _wordy("".join(pieces[-period:])))
         ):
-            return _Found("cycle", _traced_back(ids, size - period, period))
+            return _Found("cycle", _traced_back(ids, size - period, period), period)
         at = ids.rfind(tail, 0, at + len(tail) - 1)
     return None
 
 
-def _cycles(ids: str, period: int, least: int) -> bool:
-    """Whether the last `least` tokens, and the last four periods, repeat with this period."""
-    length = max(_ROUNDS * period, least)
+def _cycles(ids: str, period: int, length: int) -> bool:
+    """Whether the last `length` tokens repeat with this period."""
     return len(ids) >= length and ids[period - length :] == ids[-length:-period]
 
 
@@ -135,12 +163,12 @@ def _traced_back(ids: str, start: int, period: int) -> int:
     return start
 
 
-def _phrase(ids: str, pieces: Sequence[str]) -> _Found | None:
-    """Twelve tokens, the last of them new since the last look, that came four times with nothing new in between."""
+def _phrase(ids: str, pieces: Sequence[str], patience: Patience) -> _Found | None:
+    """Twelve tokens, the last of them new since the last look, that came so often with nothing new in between."""
     at = max(0, len(ids) - _PHRASE - _REST_EVERY + 1)
     while at <= len(ids) - _PHRASE:
         phrase = ids[at : at + _PHRASE]
-        if ids.count(phrase) < _PHRASE_TIMES:
+        if ids.count(phrase) < patience.phrases:
             at += 1
             continue
         if not _wordy("".join(pieces[at : at + _PHRASE])):
@@ -148,8 +176,10 @@ def _phrase(ids: str, pieces: Sequence[str]) -> _Found | None:
             continue
         starts = _occurrences(phrase, ids)
         offsets = [0, *accumulate(map(len, pieces))]
-        if _nothing_new("".join(pieces), [offsets[start] for start in starts], last=_PHRASE_TIMES - 2):
-            return _Found("cycle", _traced_back(ids, starts[0], starts[1] - starts[0]))
+        long = starts[-1] + _PHRASE - starts[0] >= patience.span
+        if long and _nothing_new("".join(pieces), [offsets[start] for start in starts], last=patience.phrases - 2):
+            period = starts[1] - starts[0]
+            return _Found("cycle", _traced_back(ids, starts[0], period), period)
         return None  # other phrases stand in the same stretches: leave them for the next look
     return None
 
@@ -161,8 +191,8 @@ def _occurrences(part: str, whole: str) -> list[int]:
     return starts
 
 
-def _lines(pieces: Sequence[str]) -> _Found | None:
-    """The same whole line three times in a row; blank lines do not count."""
+def _lines(pieces: Sequence[str], patience: Patience) -> _Found | None:
+    """The same whole line so many times in a row; blank lines do not count."""
     before, times, start, offset = "", 0, 0, 0
     for line in "".join(pieces).split("\n")[:-1]:
         key = line.strip()
@@ -170,14 +200,16 @@ def _lines(pieces: Sequence[str]) -> _Found | None:
             before, times, start = key, 0, offset
         if key:
             times += 1
-        if times >= _TEXT_TIMES and _wordy(key, _LEAST_LINE):
-            return _Found("lines", _token_at(offset=start, pieces=pieces))
+        repeated = key and times >= patience.texts and _wordy(key, _LEAST_LINE)
+        if repeated and _tokens(pieces, start, offset + len(line)) >= patience.span:
+            length = _tokens(pieces, start, offset) // (times - 1)
+            return _Found("lines", _token_at(offset=start, pieces=pieces), length)
         offset += len(line) + 1
     return None
 
 
-def _paragraphs(pieces: Sequence[str]) -> _Found | None:
-    """The same whole paragraph three times, with nothing new in between."""
+def _paragraphs(pieces: Sequence[str], patience: Patience) -> _Found | None:
+    """The same whole paragraph so many times, with nothing new in between."""
     text = "".join(pieces)
     starts: dict[str, list[int]] = {}
     offset = 0
@@ -185,9 +217,11 @@ def _paragraphs(pieces: Sequence[str]) -> _Found | None:
         starts.setdefault(text[offset : gap.start()].strip(), []).append(offset)
         offset = gap.end()
     for key, offsets in starts.items():
-        repeated = len(offsets) >= _TEXT_TIMES and _wordy(key, _LEAST_PARAGRAPH)
-        if repeated and _nothing_new(text, offsets, last=_TEXT_TIMES - 2):
-            return _Found("paragraphs", _token_at(offset=offsets[0], pieces=pieces))
+        repeated = len(offsets) >= patience.texts and _wordy(key, _LEAST_PARAGRAPH)
+        long = repeated and _tokens(pieces, offsets[0], offsets[-1] + len(key)) >= patience.span
+        if long and _nothing_new(text, offsets, last=patience.texts - 2):
+            length = _tokens(pieces, offsets[0], offsets[1])
+            return _Found("paragraphs", _token_at(offset=offsets[0], pieces=pieces), length)
     return None
 
 
@@ -216,6 +250,11 @@ def _wordy(text: str, columns: int = 1) -> bool:
     wide = 0 if text.isascii() else sum(map(_FIRST_WIDE.__le__, text))  # all of them taken for letters
     width = len(text) + wide
     return width >= columns and sum(map(str.isalpha, text)) + wide >= _LETTERS * width
+
+
+def _tokens(pieces: Sequence[str], start: int, end: int) -> int:
+    """How many tokens wrote the text between two offsets."""
+    return _token_at(offset=end, pieces=pieces) - _token_at(offset=start, pieces=pieces)
 
 
 def _token_at(offset: int, pieces: Sequence[str]) -> int:

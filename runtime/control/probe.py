@@ -1,10 +1,11 @@
-"""A trial answer under way: a fork of a thought, closed by force, of which a few greedy tokens are drawn."""
+"""A trial answer under way: a fork of a thought, closed by force, of whose answer a few greedy tokens are drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from runtime.backends.backend import Vocabulary
+from runtime.control.answer_mark import mark_at
 from runtime.control.scores import Scores
 from runtime.control.trial_answers import TrialAnswer
 from runtime.reply import Finish
@@ -13,8 +14,11 @@ from runtime.votes import confidence
 
 
 class Probe:
-    """Implements `Steer` for the fork. `forced`: how many ids were put in behind the thought; `on_end` is told the
-    answer."""
+    """Implements `Steer` for the fork. `forced`: how many ids were put in behind the thought; `mark`: ends the answer,
+    besides the end of the turn ("": nothing does); `on_end` is told the answer.
+
+    Its confidence is that of the tokens before the mark, or, without one, of all and the end.
+    """
 
     overdue = False
     paused = False
@@ -26,6 +30,7 @@ class Probe:
         *,
         most: int,
         forced: int,
+        mark: str = "",
         cancelled: Callable[[], bool],
         on_end: Callable[[TrialAnswer], None],
     ) -> None:
@@ -33,11 +38,13 @@ class Probe:
         self._end_ids = end_ids
         self._most = most
         self._forced = forced
+        self._mark = mark.encode()
         self._cancelled = cancelled
         self._on_end = on_end
         self._scores: Scores | None = None
         self._bytes = bytearray()
-        self._log_probabilities: list[float] = []
+        self._drawn = 0
+        self._log_probabilities: list[tuple[int, float]] = []  # where in the answer's bytes the token begins
         self._whole = False
 
     @property
@@ -51,30 +58,37 @@ class Probe:
     def before_draw(self, scores: Scores) -> Move:
         """Only so many tokens."""
         self._scores = scores
-        return Move(finish="length") if len(self._log_probabilities) >= self._most else STAY
+        return Move(finish="length") if self._drawn >= self._most else STAY
 
     def permits(self, token: int) -> bool:
         """Any token will do."""
         return True
 
     def drawn(self, token: int) -> Move:
-        """Note how likely it was; the end counts as a token of the answer."""
-        if self._scores is not None:
-            self._log_probabilities.append(self._scores.log_probability(token))
-        if token in self._end_ids:
-            self._whole = True
-            return Move(finish="stop")
-        self._bytes += self._vocabulary.piece(token)
-        return STAY
+        """Note how likely it was, where it is a part of the answer; without a mark the end is one."""
+        self._drawn += 1
+        start, ends = len(self._bytes), token in self._end_ids
+        if not ends:
+            self._bytes += self._vocabulary.piece(token)
+        end = mark_at(self._bytes, self._mark)
+        counts = not self._mark if ends else end is None or start < end
+        if counts and self._scores is not None:
+            self._log_probabilities.append((start, self._scores.log_probability(token)))
+        if end is not None:  # a mark of several tokens began before this one
+            del self._bytes[end:]
+            self._log_probabilities = [one for one in self._log_probabilities if one[0] < end]
+        self._whole = ends or end is not None
+        return Move(finish="stop") if self._whole else STAY
 
     def ended(self, finish: Finish, error: Exception | None) -> None:
         """Tell what came out; a trial that failed gave nothing."""
-        failed = finish == "error" or not self._log_probabilities
+        failed = finish == "error" or not self._drawn
+        sure = [log_probability for _, log_probability in self._log_probabilities]
         self._on_end(
             TrialAnswer(
                 text="" if failed else self._bytes.decode("utf-8", "replace").strip(),
-                confidence=0.0 if failed else confidence(self._log_probabilities),
-                tokens=0 if failed else self._forced + len(self._log_probabilities),
+                confidence=0.0 if failed else confidence(sure),
+                tokens=0 if failed else self._forced + self._drawn,
                 whole=self._whole,
             )
         )

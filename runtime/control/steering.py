@@ -1,22 +1,21 @@
-"""What a turn does to the odds of a thought's next token: the closer's ramp, doubts, repetitions."""
+"""What a turn does to the odds of its next token: the closer's ramp, doubts, repetitions."""
 
 from __future__ import annotations
-
-from collections import deque
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime.control.loop_guard import LoopGuard
-from runtime.control.repetition import repetition_penalties
+from runtime.code_spans import CodeSpans
+from runtime.control.found_loop import FoundLoop
+from runtime.control.loop_breaker import LoopBreaker
+from runtime.control.loop_guard import ANSWER, THOUGHT
 from runtime.control.scores import Scores
 from runtime.control.soft_close import SoftClose, ramp_level
 from runtime.control.trial_answers import TrialAnswers
+from runtime.phase import Phase
 from runtime.request import Endings
 
 NO_DOUBTS: npt.NDArray[np.int64] = np.empty(0, np.int64)
-_WINDOW = 512  # tokens looked back for repetitions
-_CALM = 256  # tokens for which repetitions are penalised before a loop closes the thought
 
 
 class Steering:
@@ -25,8 +24,6 @@ class Steering:
 
     def __init__(self, endings: Endings, closer: int, doubts: npt.NDArray[np.int64]) -> None:
         self.soft = None if endings.margin is None else SoftClose(endings.margin, endings.least)
-        self.looping = False
-        """The thought goes in circles, and a penalty on repetitions did not turn it."""
         self.lifted = False
         """Whether the closer was lifted for the draw under way."""
         self.trials = None if endings.probing is None else TrialAnswers(endings.probing)
@@ -34,33 +31,43 @@ class Steering:
         self._closer = closer
         self._doubts = doubts if endings.hesitation else doubts[:0]
         self._doubtful = frozenset(int(token) for token in doubts)
-        self._guard = LoopGuard() if endings.loops else None
-        self._recent: deque[int] = deque(maxlen=_WINDOW)
-        self._calm = 0
-        self._said = 0
-        self._turned_at: int | None = None
+        self._thought = LoopBreaker(THOUGHT) if endings.loops else None
+        self._answer = LoopBreaker(ANSWER) if endings.loops else None
+        self._code = CodeSpans()
 
     @property
     def idle(self) -> bool:
-        """Whether no logit is looked at or changed just now."""
-        return not (self._endings.ramp or len(self._doubts) or self._calm)
+        """Whether no logit of a thought is looked at or changed just now."""
+        breaks = self._thought is not None and self._thought.penalises
+        return not (self._endings.ramp or len(self._doubts) or breaks)
+
+    def looping(self, phase: Phase) -> bool:
+        """Whether what is said in this phase goes in circles, and a penalty on repetitions did not turn it."""
+        breaker = self._thought if phase is Phase.THINKING else self._answer
+        return breaker is not None and breaker.hopeless
+
+    @property
+    def endings(self) -> Endings:
+        """How the thought may be ended."""
+        return self._endings
+
+    def loops(self, phase: Phase) -> tuple[FoundLoop, ...]:
+        """All loops that were found in what is said in this phase."""
+        breaker = self._thought if phase is Phase.THINKING else self._answer
+        return () if breaker is None else breaker.found
 
     def said(self, token: int, text: str) -> None:
         """A token of the thought was drawn."""
-        if self._guard is None:
+        if self._thought is not None:
+            self._thought.said(token, text)
+
+    def answered(self, token: int, text: str) -> None:
+        """A token was drawn outside of the thought."""
+        if self._answer is None:
             return
-        self._recent.append(token)
-        self._said += 1
-        if self._calm:
-            self._calm -= 1
-        self._guard.feed(token, text)
-        if self._guard.looping and not self._calm:
-            if self._turned_at is not None and self._said - self._turned_at <= _WINDOW + _CALM:
-                self.looping = True
-            else:
-                self._turned_at = self._said
-                self._calm = _CALM
-                self._guard.calm(_CALM)
+        for char in text:
+            self._code.feed(char)
+        self._answer.said(token, text, prose=not self._code.inside)
 
     def wants_trial(self, scores: Scores, thinking_tokens: int, *, boundary: bool) -> bool:
         """Whether an answer on trial is due: at a boundary behind which the model is about to doubt, or in between."""
@@ -73,10 +80,16 @@ class Steering:
         """How far the closer is below the most likely token, in nats."""
         return max(0.0, scores.top() - scores.of(self._closer))
 
+    def change_answer(self, scores: Scores) -> None:
+        """Change the logits of the next draw outside of the thought."""
+        if self._answer is not None and self._answer.penalises:
+            scores.punish(self._answer.penalties())
+
     def change(self, scores: Scores, spent: float) -> None:
-        """Change the logits of the next draw; `spent` is the share of the budget that is used (0: no budget)."""
-        if self._calm:
-            scores.punish(repetition_penalties(list(self._recent)))
+        """Change the logits of the thought's next draw; `spent` is the share of the budget that is used (0: no
+        budget)."""
+        if self._thought is not None and self._thought.penalises:
+            scores.punish(self._thought.penalties())
         if len(self._doubts):
             scores.lower(self._doubts, self._endings.hesitation)
         self.lifted = False

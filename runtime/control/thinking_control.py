@@ -100,9 +100,9 @@ class View(NamedTuple):
 
     `tail` is the thought's end; `settled`: neither a tag nor a character is half written; `now`: seconds since the
     turn began; `opening`: nothing was said yet, and what is held back may become an opener; `step`: seconds that a
-    token takes now; `begun`: when the first one was on its way; `looping`: the thought goes in circles and could not
-    be turned; `sure`: a trial answer was sure; `margin`: at a boundary, how far (nats) the closer is below the most
-    likely token, None: not looked.
+    token takes now; `begun`: when the first one was on its way; `looping`: what is said in this phase goes in circles
+    and could not be turned; `sure`: a trial answer was sure; `margin`: at a boundary, how far (nats) the closer is
+    below the most likely token, None: not looked.
     """
 
     phase: Phase
@@ -230,7 +230,7 @@ class ThinkingControl:
         answering = view.phase is not Phase.THINKING and not view.opening
         if answering and self.limits.answer is not None and view.answer_tokens >= self.limits.answer:
             return Decision(finish="length")
-        if answering and self.late(view):
+        if answering and (view.looping or self.late(view)):
             return Decision(finish="length")
         return CONTINUE
 

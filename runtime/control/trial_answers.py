@@ -15,7 +15,8 @@ _ALIKE = 3  # equal answers in a row that need no confidence
 
 @dataclass(frozen=True)
 class TrialAnswer:
-    """What a trial gave. `tokens`: all that it cost, forced ones too; `whole`: whether the answer ended by itself."""
+    """What a trial gave. `tokens`: all that it cost, forced ones too; `whole`: whether the answer came to an end, by
+    itself or at its mark."""
 
     text: str
     confidence: float

@@ -16,8 +16,14 @@ class ForcedText:
         self._family = family
         self._vocabulary = vocabulary
         closer = family.closer + family.after_closer
-        self.closing = self.tokens(family.forced_close if message else closer)
+        close = family.forced_close if message else closer
+        self.closing = self.tokens(close)
         """The forced close of a thought that goes on."""
+        stem = family.answer_stem
+        self.trial = self.closing if stem is None else self.tokens(close + stem.text)
+        """The forced close of a fork, and the beginning of the answer that it tries."""
+        self.trial_mark = "" if stem is None else stem.mark
+        """What ends such an answer besides the end of the turn; "": nothing."""
         self.closer = self.tokens(family.closer)[0]
         """The id with which the closer begins."""
 

@@ -28,11 +28,13 @@ class Drew:
 
 @dataclass(frozen=True)
 class ForcedClose:
-    """The thought was closed: the last `retract` ids were taken back, `ids` put in."""
+    """The thought was closed: the last `retract` ids were taken back, `ids` put in. `seconds`: since the turn was
+    asked; None: not told."""
 
     ids: tuple[int, ...]
     reason: CloseReason
     retract: int = 0
+    seconds: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -147,10 +149,11 @@ def steps_from_json(value: Iterable[Any]) -> tuple[Step, ...]:
             text, confidence, tokens, whole = rest
             steps.append(GotTrial(TrialAnswer(str(text), float(confidence), _whole(tokens), bool(whole))))
         elif name == "close":
-            ids, reason, retract = rest
+            ids, reason, retract, *seconds = rest  # what was kept before there were seconds has none
             if reason not in get_args(CloseReason):
                 raise ValueError(f"no reason to close: {reason!r}")
-            steps.append(ForcedClose(tuple(map(_whole, ids)), reason, _whole(retract)))
+            told = float(seconds[0]) if seconds and seconds[0] is not None else None
+            steps.append(ForcedClose(tuple(map(_whole, ids)), reason, _whole(retract), told))
         elif name == "hint":
             text, ids = rest
             steps.append(PutHint(str(text), tuple(map(_whole, ids))))

@@ -6,9 +6,11 @@ import uuid
 
 from models.errors import KangaeError
 from runtime.control.hesitation import hesitations
+from runtime.phase import Phase
 from runtime.reply import LATE, Finish, ModelLabel, Reply, SpentBudget, Usage
 from runtime.request import Request
 from runtime.turn.clock import TurnClock
+from runtime.turn.decisions import Course, decisions_of
 from runtime.turn.state import TurnState
 from runtime.votes import confidence
 
@@ -37,11 +39,13 @@ def make_reply(
     clock: TurnClock,
     *,
     finish: Finish,
+    late: bool,
     flags: tuple[str, ...],
     prompt_tokens: int,
     cached: int,
 ) -> Reply:
-    """The reply of a turn that is over. `cached`: prompt tokens that its prefill found in the cache."""
+    """The reply of a turn that is over. `late`: the deadline left no time for a token more; `cached`: prompt tokens
+    that its prefill found in the cache."""
     budget, spent, said = request.budget, state.tracker.thinking_tokens, state.said
     tokens = None if budget.tokens is None else budget.tokens + state.granted
     return Reply(
@@ -73,5 +77,28 @@ def make_reply(
             answer=said.began("answer"),
         ),
         flags=flags,
+        decisions=decisions_of(_course(request, state, finish, late=late)),
         confidence=confidence(state.log_probabilities) if request.confidence else None,
+    )
+
+
+def _course(request: Request, state: TurnState, finish: Finish, *, late: bool) -> Course:
+    """What its decisions are told from."""
+    tracker, steering = state.tracker, state.steering
+    return Course(
+        limits=state.control.limits,
+        close=state.control.close or "natural",
+        thinking_tokens=tracker.thinking_tokens,
+        answer_tokens=tracker.answer_tokens,
+        marks=tuple(state.marks),
+        loops=steering.loops(Phase.THINKING),
+        answer_loops=steering.loops(Phase.ANSWER),
+        start=state.start,
+        opened=state.opened,
+        thought=tracker.thinking_tokens > 0 or state.said.began("thinking") is not None,
+        finish=finish,
+        late=late,
+        circles=steering.looping(Phase.ANSWER),
+        budget=request.budget,
+        endings=steering.endings,
     )

@@ -10,6 +10,7 @@ from runtime.control.thinking_control import ThinkingControl
 from runtime.phase import Phase, PhaseTracker, Piece
 from runtime.prompt import Prompt
 from runtime.request import Request
+from runtime.turn.decisions import Mark
 from runtime.turn.forced_text import ForcedText
 from runtime.turn.log import AskedTrial, Drew, ForcedClose, GotTrial, LookedAt, PutHint, RaisedBudget, Step
 from runtime.turn.transcript import Transcript
@@ -37,7 +38,11 @@ class TurnState:
         self.steering = steering
         self.said = said
         self.log: list[Step] = []
-        self.forced_tokens = opened
+        self.marks: list[Mark] = []
+        """Its steps but the draws."""
+        self.start = tracker.phase
+        """The phase that the prompt left open."""
+        self.opened = self.forced_tokens = opened
         self.granted = 0
         """Thinking tokens that were added to the budget."""
         self.hinted = 0
@@ -85,7 +90,13 @@ class TurnState:
                 steering.trials.asked(tracker.thinking_tokens)
             case GotTrial() if steering.trials is not None:
                 steering.trials.told(step.answer)
+        self.note(step)
+
+    def note(self, step: Step) -> None:
+        """A step was done: it stands in the log, and, unless it is a draw, among the marks."""
         self.log.append(step)
+        if not isinstance(step, Drew):
+            self.marks.append((self.tracker.thinking_tokens, step))
 
     def hear(self, token: int) -> bool:
         """A token was drawn that ends nothing: count it, tell its text. Whether it is one of the answer."""
@@ -95,8 +106,9 @@ class TurnState:
         if thought and tracker.phase is not Phase.THINKING and self.steering.lifted:
             self.control.close = self.control.close or "soft"
         self._say(pieces)
-        if thought and tracker.phase is Phase.THINKING:
-            self.steering.said(token, piece.decode("utf-8", "replace"))
+        if thought is (tracker.phase is Phase.THINKING):  # a token that opens or closes belongs to neither
+            told = self.steering.said if thought else self.steering.answered
+            told(token, piece.decode("utf-8", "replace"))
         return tracker.phase is Phase.ANSWER and not thought
 
     def finish(self) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from models.family import Family
 from runtime.backends.backend import Vocabulary
-from runtime.control.probe import Probe
 from runtime.control.scores import Scores
 from runtime.control.steering import NO_DOUBTS, Steering
 from runtime.control.thinking_control import (
@@ -21,27 +20,28 @@ from runtime.control.thinking_control import (
     at_boundary,
     plan_limits,
 )
-from runtime.control.trial_answers import TrialAnswer
 from runtime.events import Done, Event, Progress
 from runtime.pace import Speed, require_time
 from runtime.phase import NO_TAG, Phase, PhaseTracker
 from runtime.prompt import Prompt
 from runtime.reply import Finish, ModelLabel
-from runtime.request import Endings, Request, Sampling
+from runtime.request import Endings, Request
 from runtime.responder import Cancel, Control, Pause, Wish
-from runtime.sequence import STAY, Fork, Move
+from runtime.sequence import STAY, Move
 from runtime.turn.clock import TurnClock
 from runtime.turn.forced_text import ForcedText
-from runtime.turn.log import AskedTrial, Drew, Earlier, ForcedClose, GotTrial, LookedAt, PutHint, RaisedBudget
+from runtime.turn.log import AskedTrial, Drew, Earlier, ForcedClose, LookedAt, PutHint, RaisedBudget
 from runtime.turn.outcome import ending_flags, make_reply
 from runtime.turn.state import TurnState
 from runtime.turn.transcript import Transcript
+from runtime.turn.trial import NO_PLACE, Trials
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
 _LEAST_AFTER_HINT = 8
+_CIRCLES = "loop: the answer went in circles and was ended"
 
 
 class Turn:
@@ -50,9 +50,10 @@ class Turn:
 
     Raises `CannotMeetError` if the prompt leaves no room for a reply in `context` tokens, or in the seconds given:
     `speed` is what is known of the machine, `asked` the moment from which they count (None: now), `held` tells how many
-    leading ids the cache holds, `longest` how many tokens answers need at most (None: unknown). With `earlier` it is
-    gone on with: what it has said is said again, as events, and nothing is decided anew. Events are added by the thread
-    that steps the engine and taken by the one that asked.
+    leading ids the cache holds, `longest` how many tokens answers need at most (None: unknown). `no_trials`: why no
+    answers can be tried, which the reply tells where they were asked for; "": they can. With `earlier` it is gone on
+    with: what it has said is said again, as events, and nothing is decided anew. Events are added by the thread that
+    steps the engine and taken by the one that asked.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Turn:
         longest: int | None = None,
         endings: Endings | None = None,
         doubts: npt.NDArray[np.int64] = NO_DOUBTS,
-        can_fork: bool = False,
+        no_trials: str = NO_PLACE,
         earlier: Earlier | None = None,
     ) -> None:
         self.request = request
@@ -102,7 +103,6 @@ class Turn:
         self.ids = (*prompt.ids, *opening)
         closing = 0 if budget.off else len(self._forced.closing)
         limits = plan_limits(budget, prompt=len(self.ids), context=context, closing=closing, answer=longest)
-        self._probing, self._can_fork, self._trial_runs = endings.probing, can_fork, False
         self._steering = Steering(endings, self._forced.closer, doubts)
         rules: tuple[Rule, ...] = DEFAULT_RULES
         if self._steering.soft is not None:
@@ -121,12 +121,21 @@ class Turn:
             said=self._said,
             opened=len(opening),
         )
+        self._notes: tuple[str, ...] = ()
+        self._trials: Trials | None = None
+        if endings.probing is not None and not budget.off:
+            if no_trials:
+                self._notes = (f"probe: no answers were tried, for {no_trials}",)
+            else:
+                length = endings.probing.length
+                self._trials = Trials(
+                    self._state, self._forced, vocabulary, self._end_ids, length=length, given_up=self._gives_trial_up
+                )
 
         self._afterwards: list[Callable[[], None]] = []
         self._stood = self._hopeless = False
         self._cached = 0
         self._scores: Scores | None = None
-        self._notes: tuple[str, ...] = ()
         if budget.seconds is not None and speed is not None and earlier is None:
             spent, cached = self._clock.now, held(self.ids)
             require_time(budget.seconds, len(self.ids), closing, speed, held=cached, spent=spent)
@@ -145,9 +154,9 @@ class Turn:
     @property
     def paused(self) -> bool:
         """Whether the user wants it to stand still."""
-        still = (self._live.paused or self._trial_runs) and not self._abandoned
+        still = (self._live.paused or self._tries) and not self._abandoned
         hurried = self._control.close == "deadline" or self._control.must_close(self._view())
-        if still and not self._trial_runs and hurried:
+        if still and not self._tries and hurried:
             return False  # a deadline does not wait: the thought is closed and answered while there is time
         self._stood = self._stood or still
         return still
@@ -183,7 +192,7 @@ class Turn:
         """Whether its user has paused or stopped it, and no trial is under way: it can be kept and gone on with."""
         if self._abandoned:
             return False
-        return self._live.stopped(self.branch) or (self._live.paused and not self._trial_runs and self.paused)
+        return self._live.stopped(self.branch) or (self._live.paused and not self._tries and self.paused)
 
     @property
     def earlier(self) -> Earlier:
@@ -229,6 +238,7 @@ class Turn:
         self._go_on_after_standing()
         self._scores = scores if self.request.confidence else None
         if tracker.phase is not Phase.THINKING:
+            steering.change_answer(scores)
             return self._move(self._control.decide(self._view()))
         granted = self._before.granted + self._live.granted
         if granted > state.granted:
@@ -239,15 +249,15 @@ class Turn:
         if steering.soft is not None and boundary and fresh and steering.soft.looks(tracker.thinking_tokens):
             margin = steering.margin(scores)
             state.looked_at = tracker.thinking_tokens
-            state.log.append(LookedAt(margin))
+            state.note(LookedAt(margin))
             view = view._replace(margin=margin)
         move = self._move(self._control.decide(view))
         if move is not STAY:
             return move
         if boundary and (hints := (*self._before.hints, *self._live.hints)[state.hinted :]):
             return self._put_hint(hints[0])
-        if self._can_fork and steering.wants_trial(scores, tracker.thinking_tokens, boundary=boundary):
-            trial = self._ask_on_trial(view)
+        if self._trials and steering.wants_trial(scores, tracker.thinking_tokens, boundary=boundary):
+            trial = self._trials.ask(view)
             if trial is not STAY:
                 return trial
         if not steering.idle:
@@ -285,12 +295,15 @@ class Turn:
         if finish in ("stop", "length"):
             self._said.announce(self._control.close)
         flags = ending_flags(finish, error, self._said.answer, late=late)
+        if finish == "length" and not late and self._steering.looping(Phase.ANSWER):
+            flags = (*flags, _CIRCLES)
         reply = make_reply(
             self.request,
             self._model,
             self._state,
             self._clock,
             finish=finish,
+            late=late,
             flags=(*flags, *self._notes),
             prompt_tokens=self._prompt_tokens,
             cached=self._cached,
@@ -325,7 +338,7 @@ class Turn:
             self._before.tell(wish)
         for step in earlier.steps:
             self._state.do(step)
-        self._cached, self._notes = earlier.cached, earlier.notes
+        self._cached, self._notes = earlier.cached, (*self._notes, *earlier.notes)
         moment, times = self._clock.moment, earlier.times
         self._said.began_at({"thinking": moment(times.thinking), "answer": moment(times.answer)})
 
@@ -338,29 +351,13 @@ class Turn:
         self._state.do(PutHint(text, ids))
         return Move(force=ids)
 
-    def _ask_on_trial(self, view: View) -> Move:
-        """Fork the thought, close the fork, and stand still until it has answered; nothing, where the deadline leaves
-        no time for that."""
-        probing = self._probing
-        assert probing is not None
-        ids = self._forced.close(self._tracker.phase, self._tracker.tail, message=True)
-        if not self._control.holds(view, probing.length, len(ids)):
-            return STAY
-        self._state.do(AskedTrial())
-        self._trial_runs = True
-        probe = Probe(
-            self._vocabulary,
-            self._end_ids,
-            most=probing.length,
-            forced=len(ids),
-            cancelled=lambda: self.cancelled or self.overdue or self._control.must_close(self._view()),
-            on_end=self._trial_over,
-        )
-        return Move(fork=Fork(ids, Sampling(), probe), hold=True)
+    @property
+    def _tries(self) -> bool:
+        """Whether an answer on trial is under way."""
+        return self._trials is not None and self._trials.under_way
 
-    def _trial_over(self, answer: TrialAnswer) -> None:
-        self._trial_runs = False
-        self._state.do(GotTrial(answer))
+    def _gives_trial_up(self) -> bool:
+        return self.cancelled or self.overdue or self._control.must_close(self._view())
 
     def _view(self) -> View:
         tracker = self._tracker
@@ -376,7 +373,7 @@ class Turn:
             tracker.opening,
             self._clock.step,
             self._clock.begun,
-            self._steering.looping,
+            self._steering.looping(tracker.phase),
             self._steering.trials is not None and self._steering.trials.sure,
         )
 
@@ -386,5 +383,5 @@ class Turn:
         tracker = self._tracker
         ids = self._forced.close(tracker.phase, tracker.tail, message=decision.message)
         retract += len(tracker.unfinished)
-        self._state.do(ForcedClose(ids, decision.close, retract))
+        self._state.do(ForcedClose(ids, decision.close, retract, self._clock.now))
         return Move(retract=retract, force=ids)

@@ -65,5 +65,15 @@ def test_every_family_can_close_a_thought(family: Family) -> None:
     assert family.forced_close.count(family.closer) == 1
 
 
+@pytest.mark.parametrize("family", families(), ids=lambda family: family.name)
+def test_every_family_but_the_shipped_one_begins_an_answer_that_ends_at_a_mark(family: Family) -> None:
+    stem = family.answer_stem
+    assert (stem is None) == (family.name == "kangae-tiny")
+    if stem is not None:
+        assert stem.text and stem.mark and stem.mark not in stem.text
+        assert stem.text.endswith({"}": "{"}[stem.mark]), "the mark closes what the stem opened"
+        assert not any(tag in stem.text for tag in (*family.openers, *family.closers))
+
+
 def test_only_the_last_family_has_no_rule() -> None:
     assert [bool(family.rules) for family in families()] == [True] * (len(families()) - 1) + [False]

@@ -22,6 +22,8 @@ pytest.importorskip("llama_cpp")
 
 MARKERS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
 PROMPT = [72, 101, 108, 108, 111]
+_BROKEN_OFF = 2
+"""What the library's decode returns where its abort callback said so (llama.h)."""
 
 
 @pytest.fixture(scope="module")
@@ -173,12 +175,13 @@ def test_an_abort_from_another_thread_interrupts_a_decode_under_way(tmp_path: Pa
     backend = open_llama(make_random_model(tmp_path / "slow.gguf", shape), context=512, sequences=1, threads=1)
     backend.decode([Slice(0, 0, [1], True)])
     backend.rewind(0, 0)
-    begun = threading.Event()
+    begun, codes = threading.Event(), []
     decode = backend._decode
 
     def announced(*arguments: object) -> int:
         begun.set()
-        return int(decode(*arguments))
+        codes.append(int(decode(*arguments)))
+        return codes[-1]
 
     backend._decode = announced
 
@@ -186,14 +189,35 @@ def test_an_abort_from_another_thread_interrupts_a_decode_under_way(tmp_path: Pa
         begun.wait()
         backend.abort()
 
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(Aborted):
-        for start in range(64):
-            backend.decode([Slice(0, 0, [start] * 500, False)])
-            backend.rewind(0, 0)
-    thread.join()
+    for _ in range(8):  # an abort that comes between two decodes is noticed before the next one, which proves nothing
+        begun.clear()
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(Aborted):
+            while True:
+                backend.rewind(0, 0)
+                backend.decode([Slice(0, 0, [7] * 500, False)])
+        thread.join()
+        if codes[-1] == _BROKEN_OFF:
+            break
+    assert codes[-1] == _BROKEN_OFF
+    backend.rewind(0, 0)
+    assert backend.decode([Slice(0, 0, PROMPT, True)]) == [4]
     backend.close()
+
+
+def test_the_library_itself_asks_whether_to_stop(backend: LlamaBackend) -> None:
+    decode, codes = backend._decode, []
+
+    def late(*arguments: object) -> int:
+        backend.abort()  # behind the look at the flag that comes before every decode
+        codes.append(int(decode(*arguments)))
+        return codes[-1]
+
+    backend._decode = late
+    with pytest.raises(Aborted):
+        backend.decode([Slice(0, 0, PROMPT, True)])
+    assert codes == [_BROKEN_OFF]
 
 
 def test_a_full_cache_is_told_and_nothing_is_kept(file: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.tiny.teacher import Teacher
-from runtime.control.loop_guard import LoopGuard
+from runtime.control.loop_guard import ANSWER, LoopGuard
 
 _PIECE = re.compile(r"\d|[ ]?[^\W\d_]+|\n+| +|[^\w\s]|_")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -35,11 +35,11 @@ def fed(tokens: Iterable[tuple[int, str]], guard: LoopGuard | None = None) -> Lo
     return guard
 
 
-def noticed(tokens: Sequence[tuple[int, str]]) -> int | None:
+def noticed(tokens: Sequence[tuple[int, str]], guard: LoopGuard | None = None, *, prose: bool = True) -> int | None:
     """After how many tokens the guard found a loop."""
-    guard = LoopGuard()
+    guard = guard or LoopGuard()
     for index, (token, text) in enumerate(tokens):
-        guard.feed(token, text)
+        guard.feed(token, text, prose=prose)
         if guard.looping:
             return index + 1
     return None
@@ -191,6 +191,60 @@ def test_nothing_is_reported_while_calm_and_what_goes_on_is_reported_after() -> 
 def test_an_id_that_no_vocabulary_has_is_refused() -> None:
     with pytest.raises(ValueError):
         LoopGuard().feed(-1, "")
+
+
+VERSE = "Oh the engine is running the whole night long\nand the bolts are singing their oily song\n\n"
+ON_PURPOSE = {
+    "written fifty times": "I must not run.\n" * 50,
+    "a song": "".join(
+        f"In{word(n)}{word(n + 9)} we{word(n + 18)} it\nand{word(n + 27)} it all day\n\n{VERSE}"
+        for n in range(100, 112)
+    ),
+    "zeros": "[" + "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], " * 20 + "]",
+    "a table of equal rows": "| a | b |\n|---|---|\n" + "| yes | no |\n" * 70,
+    "a list of equal items": "- to be done\n" * 50,
+    "a form": "Name of the person in charge: ____\n" * 20,
+}
+
+
+@pytest.mark.parametrize("name", [*HEADWAY, *ON_PURPOSE])
+def test_an_answer_may_repeat_itself(name: str) -> None:
+    guard = fed(tokens_of({**HEADWAY, **ON_PURPOSE}[name]), LoopGuard(ANSWER))
+    assert (guard.kind, guard.since) == (None, None)
+
+
+def test_code_may_repeat_itself_longer() -> None:
+    rows = tokens_of("    self.assertTrue(counter.increment())\n" * 80)
+    assert 900 < len(rows) < 1000
+    assert noticed(rows, LoopGuard(ANSWER)) is not None
+    assert noticed(rows, LoopGuard(ANSWER), prose=False) is None
+    assert noticed(rows + rows, LoopGuard(ANSWER), prose=False) == 1024
+
+
+@pytest.mark.parametrize("prefix", [0, 37])
+def test_an_answer_in_circles_is_noticed_all_the_same(prefix: int) -> None:
+    for period in (1, 7, 48, 100, 128):
+        guard = LoopGuard(ANSWER)
+        count = noticed(PROSE[:prefix] + cycle(period, 1100), guard)
+        assert count is not None and count - prefix <= max(384, 8 * period) + 16, f"period {period}"
+        assert (guard.kind, guard.since) == ("cycle", prefix if count <= 1024 else guard.since)
+
+
+def test_an_answer_is_no_loop_before_384_tokens_by_any_sign() -> None:
+    wait = " But wait, the problem says that each of the workers needs three days for one wall, so"
+    others = ("perhaps the twelve workers", "so hmm the workers perhaps", "the twelve so perhaps hmm")
+    rng = random.Random(1)
+    between = [f"{other.capitalize()} is it.\n\n" for other in others]
+    signs = {
+        "cycle": "".join(f"{wait} {rng.choice(others)}." for _ in range(60)),
+        "lines": "".join("I have to look at this again.\n" + "\n" * rng.randint(0, 3) for _ in range(90)),
+        "paragraphs": "".join(rng.choice(between) + f"{PARAGRAPH}\n\n" for _ in range(50)),
+    }
+    for kind, text in signs.items():
+        guard = LoopGuard(ANSWER)
+        count = noticed(tokens_of("Well then.\n\n" + text), guard)
+        assert count is not None and 384 <= count <= 640, (kind, count)
+        assert noticed(tokens_of("Well then.\n\n" + text)) < 384, "a thought is"  # type: ignore[operator]
 
 
 def recut(pieces: Sequence[str], lengths: Sequence[int]) -> list[str]:

@@ -1,0 +1,95 @@
+"""How a reply becomes rows of the store, and rows a reply's JSON object again."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.reply import Decision, Reply
+
+DECISION = 'token, rule, number, "limit", words, quote'
+"""The columns of a decision, in the order of its fields."""
+_DECISION_NAMES = ("token", "rule", "number", "limit", "words", "quote")
+
+
+@dataclass(frozen=True)
+class ReplyRows:
+    """A reply as it is kept: what is not its thought is one record; the thought, which may be forgotten sooner, and the
+    decisions, which quote it, are kept apart."""
+
+    question: str
+    answer: str
+    record: str
+    thinking: str
+    decisions: tuple[Decision, ...]
+    flags: tuple[str, ...]
+
+    @classmethod
+    def of(cls, reply: Reply) -> ReplyRows:
+        """The rows of this reply."""
+        record = reply.as_json()
+        del record["thinking"]
+        if reply.decisions:
+            record["decisions"] = []  # their place
+        return cls(
+            clean(reply.question), clean(reply.answer), json.dumps(record), reply.thinking, reply.decisions, reply.flags
+        )
+
+    def add_beside(self, change: sqlite3.Connection, number: int, now: float) -> None:
+        """What stands beside the record of a reply, in the place of what stood there; its flags come to those that are
+        there."""
+        change.execute("DELETE FROM thought WHERE reply = ?", (number,))
+        change.execute("DELETE FROM decision WHERE reply = ?", (number,))
+        if self.thinking:
+            change.execute("INSERT INTO thought VALUES (?, ?, ?)", (number, now, clean(self.thinking)))
+        change.executemany(
+            f"INSERT INTO decision (reply, place, {DECISION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (number, place, one.token, one.rule, one.number, one.limit, clean(one.words), clean(one.quote))
+                for place, one in enumerate(self.decisions)
+            ],
+        )
+        change.executemany(
+            "INSERT INTO flag (reply, created, reason) SELECT ?1, ?2, ?3 "
+            "WHERE NOT EXISTS (SELECT 1 FROM flag WHERE reply = ?1 AND reason = ?3)",
+            [(number, now, clean(reason)) for reason in self.flags],
+        )
+
+
+def record_of(record: str, thought: str, decisions: list[tuple[Any, ...]]) -> dict[str, Any]:
+    """The record with the thought where it stood, before the answer, and with the decisions in their place."""
+    values: dict[str, Any] = json.loads(record)
+    ordered: dict[str, Any] = {}
+    for name, value in values.items():
+        if name == "answer":
+            ordered["thinking"] = thought
+        ordered[name] = value
+    if decisions:
+        ordered["decisions"] = [_decision(row) for row in decisions]
+    return ordered
+
+
+def clean(text: str) -> str:
+    """SQLite takes only what UTF-8 can hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def escaped(text: str) -> str:
+    """`text` as a part of a pattern of LIKE that stands for itself."""
+    return clean(text).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def excerpt(text: str, wanted: str, *, around: int = 40) -> str:
+    """Where `wanted` stands in `text`, with what is around it, on one line."""
+    found = max(0, text.lower().find(wanted.lower()))
+    start, end = max(0, found - around), found + len(wanted) + around
+    return ("…" if start else "") + " ".join(text[start:end].split()) + ("…" if end < len(text) else "")
+
+
+def _decision(row: tuple[Any, ...]) -> dict[str, Any]:
+    values = dict(zip(_DECISION_NAMES, row, strict=True))
+    if not values["quote"]:
+        del values["quote"]
+    return values
