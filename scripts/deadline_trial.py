@@ -27,9 +27,10 @@ from pathlib import Path
 from deadline_runs import Measured, Run, Setting, cancels_row, summed, written
 from models.columns import table
 from models.errors import CannotMeetError, InterruptedByUser, KangaeError, UsageError
-from runtime.commands.ask import error_of, make_request
+from runtime.commands.ask import make_request
 from runtime.commands.interrupt import CancelOnInterrupt
 from runtime.commands.options import typed
+from runtime.commands.reply_end import fault_of
 from runtime.events import Done, Progress
 from runtime.problems import require_problems
 from runtime.reply import Reply
@@ -63,8 +64,9 @@ def asked(responder: Responder, request: Request) -> Reply:
                 reply = event.reply
     if reply is None or reply.finish == "cancelled":
         raise KeyboardInterrupt
-    if reply.finish == "error":
-        raise error_of(reply)
+    fault = fault_of(reply) if reply.finish == "error" else None  # one without an answer in time is a run, and counted
+    if fault is not None:
+        raise fault
     return reply
 
 

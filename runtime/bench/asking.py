@@ -6,26 +6,34 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from models.errors import CannotMeetError, InternalError
+from models.errors import CannotMeetError, InternalError, KangaeError, ResourceError
 from runtime import opening
 from runtime.events import Done, Failed
-from runtime.ladder import LadderResponder, rungs
+from runtime.ladder import LadderResponder
 from runtime.matching import is_correct
 from runtime.problems import Problem
-from runtime.reply import Reply
-from runtime.request import Budget, Endings, Message, Request, Sampling, Voting
+from runtime.reply import ModelLabel, Reply, SpentBudget, Timings, Usage
+from runtime.request import LADDER_VOTES, Budget, Endings, Message, Request, Sampling, Voting
 from runtime.responder import Responder
 from runtime.verifiers.verifier import Verifier
 from runtime.voting import TEMPERATURE
 
+_UNTRIED = "probe: "
+"""What the flag of a reply begins with whose thought tried no answers, though it was to."""
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """One reply to one problem, judged."""
+    """One reply to one problem, judged. A problem that was not answered has an empty reply, whose flag says why."""
 
     problem: Problem
     reply: Reply
     correct: bool
+
+    @property
+    def answered(self) -> bool:
+        """Whether the model came to answer at all."""
+        return self.reply.finish != "error"
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,12 @@ class Run:
     seconds: float
     unmet: frozenset[int] = frozenset()
     """Numbers of the problems whose request could not be met, where that was allowed: they have no outcome."""
+
+    @property
+    def untried(self) -> str:
+        """Why no thought could try an answer, though it was to; empty: they could."""
+        flags = (flag for one in self.outcomes for flag in one.reply.flags)
+        return next((flag.removeprefix(_UNTRIED) for flag in flags if flag.startswith(_UNTRIED)), "")
 
 
 class Asking:
@@ -77,18 +91,19 @@ class Asking:
         endings: Endings | None = None,
         voting: Voting | None = None,
         ladder: bool = False,
+        confidence: bool = False,
     ) -> Run:
         """Put all problems under a budget (thinking tokens; None: unlimited).
 
         `thoughts`: for each the thought to go on from, and whether it is closed. `endings` None: what the model's file
-        advises. A request that cannot be met raises its error; with `holes` it is left out. `ladder`: each question
-        climbs, and the budget bounds every rung.
+        advises. A problem that cannot be met, or whose reply failed, counts as not answered; with `holes` what cannot
+        be met is left out. Where no problem was answered, the first one's error is raised. `ladder`: each question
+        climbs, and the budget bounds every rung. `confidence`: the replies tell how sure the model was.
         """
         if ladder and self._ladder is None:
             raise InternalError("The ladder was asked for, but nobody to judge on it was named.")
         responder: Responder = self._ladder if ladder and self._ladder is not None else self.responder
-        most = max(rung.votes for rung in rungs(self.responder.facts))
-        draws = most if ladder else voting.count if voting is not None else 1
+        draws = LADDER_VOTES if ladder else voting.count if voting is not None else 1
         samplings = self._samplings(thinking=budget != 0, draws=draws)
         if voting is not None:
             samplings = [_drawing(one) for one in samplings]
@@ -104,26 +119,57 @@ class Asking:
                     endings=endings,
                     voting=voting,
                     verifier_options=problem.verifier_options,
+                    confidence=confidence,
                 )
                 if thoughts is not None:
                     request = replace(request, thinking=thoughts[index][0], thinking_closed=thoughts[index][1])
                 requests.append(request)
         replies: dict[int, Reply] = {}
         unmet: set[int] = set()
+        failures: list[KangaeError] = []
         start = time.perf_counter()
         for event in responder.respond_many(requests):
             if isinstance(event, Failed):
-                if not (holes and isinstance(event.error, CannotMeetError)):
-                    raise event.error
-                unmet.add(event.branch)
+                if holes and isinstance(event.error, CannotMeetError):
+                    unmet.add(event.branch)
+                else:
+                    failures.append(event.error)
+                    replies[event.branch] = self._unanswered(requests[event.branch], event.error)
             if isinstance(event, Done):
-                if event.reply.finish in ("error", "cancelled"):
-                    raise _broken_off(event.reply)
+                if event.reply.finish == "cancelled":
+                    raise KeyboardInterrupt
+                if event.reply.finish == "error":
+                    failures.append(_failure(event.reply))
                 replies[event.branch] = event.reply
         seconds = time.perf_counter() - start
+        if failures and all(reply.finish == "error" for reply in replies.values()):
+            raise failures[0]  # it is not the problem
         asked = [problem for _ in samplings for problem in problems]
         outcomes = [_judge(problem, replies[index]) for index, problem in enumerate(asked) if index not in unmet]
         return Run(tuple(outcomes), seconds, frozenset(unmet))
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the model that thinks always takes the most likely token."""
+        given = self._sampling[True]
+        drawn = given if given is not None else opening.default_sampling(self.responder, thinking=True)
+        return drawn.temperature == 0.0
+
+    def _unanswered(self, request: Request, error: KangaeError) -> Reply:
+        facts = self.responder.facts
+        return Reply(
+            request.id,
+            request.question,
+            ModelLabel(facts.name, facts.file, facts.quant, self.responder.backend_name),
+            thinking="",
+            answer="",
+            close="off",
+            finish="error",
+            usage=Usage(),
+            budget=SpentBudget(request.budget.tokens),
+            timings=Timings(),
+            flags=(f"{error.title}: {error.detail}",),
+        )
 
     def _samplings(self, *, thinking: bool, draws: int) -> list[Sampling | None]:
         """One for each seed. A question that is put `draws` times takes as many seeds, so that none is drawn twice; a
@@ -143,10 +189,14 @@ def _drawing(sampling: Sampling | None) -> Sampling | None:
 
 
 def _judge(problem: Problem, reply: Reply) -> Outcome:
-    return Outcome(problem, reply, is_correct(reply.answer, problem.expected or "", problem.check))
+    correct = reply.finish != "error" and is_correct(reply.answer, problem.expected or "", problem.check)
+    return Outcome(problem, reply, correct)
 
 
-def _broken_off(reply: Reply) -> BaseException:
-    if reply.finish == "cancelled":
-        return KeyboardInterrupt()
+def _failure(reply: Reply) -> KangaeError:
+    """Why a turn failed after it had begun: its flag holds the error's title and detail."""
+    for kind in (CannotMeetError, ResourceError):
+        told = next((flag for flag in reply.flags if flag.startswith(f"{kind.title}: ")), None)
+        if told is not None:
+            return kind(told.removeprefix(f"{kind.title}: "))
     return InternalError(f"The reply to {reply.id} failed: {', '.join(reply.flags) or 'no reason was given'}.")

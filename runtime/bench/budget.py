@@ -10,20 +10,18 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, get_args
 
-from models.columns import table
+from models.errors import CannotMeetError, KangaeError
 from models.family import Family
-from models.plain_text import strip_controls
 from runtime import opening
 from runtime.bench.asking import Asking, Outcome, Run
+from runtime.bench.flagging import flagged, measure_flags
 from runtime.bench.methods import Method
-from runtime.control.hesitation import hesitations
 from runtime.problems import Problem
 from runtime.reply import CloseReason, Usage
+from runtime.turn.outcome import ending_flags
 
 _RESAMPLES: Final = 2000
-_HESITATIONS: Final = 2
 _CAPS: Final = ("budget", "deadline")
-_LEAK_START: Final = 800  # signs, about 200 tokens
 
 
 Key = tuple[str, int | None]
@@ -43,11 +41,15 @@ def compare_budgets(
 
     One row a method and budget; without `methods`, as the model is asked by everybody. The unlimited budget is run
     first if it is among them: `lost_correct` compares with it (null without it; of several methods the first's). Ctrl-C
-    gives what was measured so far, with `"interrupted": true`.
+    gives what was measured so far, with `"interrupted": true`; an error after the first row does so with `"error"`.
+    Rows of methods that judge their answers tell what their flags are worth, and `"flagged"` lists those replies.
+    Raises CannotMeetError where a method would measure something else on this model.
     """
     family = opening.responder_family(asking.responder)
     methods = methods or (Method("message" if family.closing_message.strip() else "cut"),)
     runs: dict[Key, Run] = {}
+    for method in methods:
+        _require_trials(asking, problems, method, budgets)
     found: dict[str, Any] = {"model": asking.responder.facts.name, "quant": asking.responder.facts.quant}
     try:
         for method, budget in _order(methods, budgets):
@@ -66,6 +68,10 @@ def compare_budgets(
                 progress(f"{told}: {right:.3f} right in {run.seconds:.1f} s")
     except KeyboardInterrupt:
         found["interrupted"] = True
+    except KangaeError as error:
+        if not runs:
+            raise
+        found |= error.as_json()
     free = runs.get((methods[0].name, None))
     without = None if free is None else free.outcomes
     rows = []
@@ -78,12 +84,32 @@ def compare_budgets(
             correct = sum(one.correct for one in run.outcomes)
             row["seconds_per_correct"] = round(run.seconds / correct, 4) if correct else None
             row["seconds"] = round(run.seconds, 3)
-            rows.append(_in_order(row))
+            rows.append(_in_order(row) | (measure_flags(run.outcomes) if method.judges else {}))
     found["rows"] = rows
+    judging = [method.name for method in methods if method.judges]
+    if judging:
+        found["flagged"] = [
+            {"method": name, "budget": budget, **one}
+            for (name, budget), run in runs.items()
+            if name in judging
+            for one in flagged(run.outcomes)
+        ]
     if by:
         ordered = {(row["method"], row["budget"]): runs[row["method"], row["budget"]] for row in rows}
         found["groups"] = {field: _groups(field, ordered, free, family) for field in by}
     return found
+
+
+def _require_trials(asking: Asking, problems: Sequence[Problem], method: Method, budgets: Sequence[int | None]) -> None:
+    """Make sure, with one short thought, that a method of trial answers can try any: without them it is another one."""
+    if method.endings is None or method.endings.probing is None or not any(budget != 0 for budget in budgets):
+        return
+    reason = asking.ask(problems[:1], 1, endings=method.endings).untried
+    if reason:
+        raise CannotMeetError(
+            f"The method {method.name} cannot be measured on {asking.responder.facts.name}: {reason}. "
+            "Leave it out of --method, or choose a model and a backend that can fork a sequence."
+        )
 
 
 def _order(methods: Sequence[Method], budgets: Sequence[int | None]) -> list[tuple[Method, int | None]]:
@@ -100,12 +126,13 @@ def measure(
     and rungs) for each right answer; null: none. `completion`: share with an answer that ended by itself;
     `completion_at_cap`: the same among the replies whose thought the budget or a deadline closed; null: none was.
     `leaks`: replies with a tag, or an answer that thinks on. `lost_correct`: of the problems answered right in `free`
-    (outcomes without a bound), the share that is wrong here.
+    (outcomes without a bound), the share that is wrong here. `unanswered`: problems that could not be met, or whose
+    reply failed; they count as wrong.
     """
     right = [one.correct for one in outcomes]
     usages = [one.reply.usage for one in outcomes]
     spent = sum(map(billed, usages))
-    closes = Counter(one.reply.close for one in outcomes)
+    closes = Counter(one.reply.close for one in outcomes if one.answered)
     complete = [one.reply.finish == "stop" and bool(one.reply.answer.strip()) for one in outcomes]
     capped = [whole for one, whole in zip(outcomes, complete, strict=True) if one.reply.close in _CAPS]
     return {
@@ -123,6 +150,7 @@ def measure(
             name: closes[name] for name in get_args(CloseReason) if closes[name] or name in ("natural", "budget")
         },
         "thinking_tokens": round(sum(usage.thinking_tokens for usage in usages) / len(usages), 2),
+        "unanswered": sum(not one.answered for one in outcomes),
     }
 
 
@@ -149,7 +177,7 @@ def leaks(thinking: str, answer: str, family: Family) -> bool:
     tags = (*family.openers, *family.closers)
     if any(tag in thinking or tag in answer for tag in tags):
         return True
-    return hesitations(answer[:_LEAK_START]) > _HESITATIONS
+    return bool(ending_flags("stop", None, answer, late=False))  # the flag that the reply itself bears
 
 
 def _lost(outcomes: Sequence[Outcome], free: Sequence[Outcome] | None) -> float | None:
@@ -190,7 +218,7 @@ def _of(field: str, value: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 _ORDER: Final = (
     "method", "budget", "n", "accuracy", "ci", "tokens_per_correct", "seconds_per_correct", "overshoot_max",
-    "completion", "leaks", "lost_correct", "closes", "completion_at_cap", "thinking_tokens", "seconds",
+    "completion", "leaks", "lost_correct", "closes", "completion_at_cap", "thinking_tokens", "seconds", "unanswered",
 )  # fmt: skip
 
 
@@ -201,50 +229,3 @@ def _in_order(row: dict[str, Any]) -> dict[str, Any]:
 def show_budget(budget: int | None) -> str:
     """A budget as a person writes it."""
     return "unlimited" if budget is None else "off" if budget == 0 else str(budget)
-
-
-def table_of(found: dict[str, Any]) -> str:
-    """The object as tables for a terminal."""
-    head = [
-        "BUDGET",
-        "METHOD",
-        "N",
-        "ACCURACY",
-        "95 %",
-        "TOK/CORRECT",
-        "S/CORRECT",
-        "THOUGHT",
-        "OVER",
-        "COMPLETE",
-        "AT CAP",
-        "LEAKS",
-        "LOST",
-        "CLOSES",
-    ]
-    rows = [head]
-    for row in found["rows"]:
-        low, high = row["ci"]
-        closes = " ".join(f"{name}:{count}" for name, count in row["closes"].items() if count)
-        rows.append(
-            [
-                show_budget(row["budget"]), row["method"], str(row["n"]), f"{row['accuracy']:.3f}",
-                f"{low:.3f}-{high:.3f}", _number(row["tokens_per_correct"], 1), _number(row["seconds_per_correct"], 3),
-                f"{row['thinking_tokens']:.1f}", str(row["overshoot_max"]), f"{row['completion']:.3f}",
-                _number(row["completion_at_cap"], 3), str(row["leaks"]), _number(row["lost_correct"], 3), closes,
-            ]
-        )  # fmt: skip
-    parts = [table(rows, right=True)]
-    for field, groups in found.get("groups", {}).items():
-        several = len({row["method"] for row in found["rows"]}) > 1
-        first: list[dict[str, Any]] = next(iter(groups.values()), [])
-        heads = [(f"{row['method']} " if several else "") + show_budget(row["budget"]) for row in first]
-        lines = [[field.upper(), "N", *heads]]
-        lines += [
-            [value, str(own[0]["n"]), *(f"{row['accuracy']:.3f}" for row in own)] for value, own in groups.items()
-        ]
-        parts.append(table(lines, right=True))
-    return strip_controls("\n\n".join(parts))
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"

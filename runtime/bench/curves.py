@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 _MODEL_SIGNS: Final = 36
 _METHOD_SIGNS: Final = 16
+_LABELS: Final[Mapping[str, str]] = {
+    "cut": "bare cut",
+    "message": "closing message",
+    "soft": "soft close",
+    "probe": "trial answers",
+    "auto": "ladder (auto)",
+}
 _LABEL_ROOM: Final = 0.10  # of the axis: numbers nearer than this would touch
 _NAME_WIDTH, _NAME_HEIGHT = 0.18, 0.07  # of the axes: what "unlimited" takes
 _BAND: Final = 0.18
@@ -82,7 +89,7 @@ def _over_budget(found: Mapping[str, Any]) -> Figure:
     for number, (method, rows) in enumerate(_lines(found["rows"], scale).items()):
         places = [scale.places[row["budget"]] for row in rows]
         style = line_style(number)
-        axes.plot(places, _percent(rows), label=shorten(method, _METHOD_SIGNS), **style)  # type: ignore[arg-type]
+        axes.plot(places, _percent(rows), label=_label(method), **style)  # type: ignore[arg-type]
         low, high = ([100 * row["ci"][end] for row in rows] for end in (0, 1))
         if len(rows) > 1:
             axes.fill_between(places, low, high, color=style["color"], alpha=_BAND, linewidth=0)
@@ -102,7 +109,7 @@ def _over_cost(found: Mapping[str, Any], field: str, label: str) -> Figure:
         priced = [row for row in rows if row[field]]
         style = line_style(number)
         costs = [row[field] for row in priced]
-        axes.plot(costs, _percent(priced), label=shorten(method, _METHOD_SIGNS), **style)  # type: ignore[arg-type]
+        axes.plot(costs, _percent(priced), label=_label(method), **style)  # type: ignore[arg-type]
         if not priced:
             continue
         axes.vlines(
@@ -179,6 +186,13 @@ def _lines(rows: Sequence[Row], scale: BudgetScale) -> dict[str, list[Row]]:
     for row in rows:
         found.setdefault(strip_controls(str(row["method"])), []).append(row)
     return {method: sorted(own, key=lambda row: scale.places[row["budget"]]) for method, own in found.items()}
+
+
+def _label(method: str) -> str:
+    """What a method is called in a legend, for those who do not know its name on the command line."""
+    kind, _, count = method.partition(":")
+    label = f"vote of {count}" if kind == "votes" and count else _LABELS.get(method, method)
+    return shorten(label, _METHOD_SIGNS)
 
 
 def _percent(rows: Sequence[Row]) -> list[float]:

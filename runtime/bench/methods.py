@@ -17,10 +17,10 @@ METHODS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "cut": "the thought is cut at the budget, at once and without a word",
         "message": "near the budget the thought is closed at a sentence's end, with the family's message",
-        "soft": "as message, and earlier where the model itself nearly closes",
+        "soft": "as message, and earlier where the model itself nearly closes; pulled there near the budget's end",
         "probe": "as message, and earlier where an answer on trial is sure",
         "votes:K": "as message, K thoughts at once whose answers vote; draws, so it needs a temperature",
-        "auto": "as --effort auto: no thought, a short one, a long one, votes, as far as an answer needs to stand",
+        "auto": "as --effort auto: no thought, a short one, a long one, votes, as far as they pay and an answer needs",
     }
 )
 
@@ -34,6 +34,11 @@ class Method:
     endings: Endings | None = None
     voting: Voting | None = None
     ladder: bool = False
+
+    @property
+    def judges(self) -> bool:
+        """Whether an answer is held against others or checked, so that a flag tells something of it."""
+        return self.voting is not None or self.ladder
 
     @property
     def one_thought(self) -> bool:

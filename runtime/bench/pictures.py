@@ -7,6 +7,7 @@ colour-blind people tell apart; lines differ in their marks and dashes too. Equa
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import warnings
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ WIDTH: Final = 80 / 25.4
 HEIGHT: Final = 66 / 25.4
 """Inches."""
 _DOTS: Final = 300  # an inch: 945 across
+_ELSEWHERE: Final = "name another folder with --plot"
 _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKS: Final = ("o", "s", "^", "D", "v", "P")
 _DASHES: Final = ("-", "--", "-.", ":")
@@ -82,19 +84,32 @@ def files_of(figure: Figure, name: str) -> dict[str, bytes]:
 
 
 def require_pictures(folder: Path) -> None:
-    """Whether pictures can be drawn, and written to `folder`, which is made if it is not there; told before anything is
-    measured. Raises MissingPackageError, WriteError."""
+    """Whether pictures can be written to `folder`, which is made if it is not there, and drawn; told before anything is
+    measured. Raises WriteError, then MissingPackageError, which leaves no folder behind."""
+    try:
+        made = [place for place in (folder, *folder.parents) if not place.exists()]
+        require_writable(folder)
+    except OSError as error:
+        raise write_error(folder, _told_rightly(error, folder), _ELSEWHERE) from error
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
+        for place in made:
+            with contextlib.suppress(OSError):
+                place.rmdir()
         raise MissingPackageError(
             "Pictures (--plot) need the package matplotlib, which is not installed; "
             "install it with `make run EXTRAS=plot` in Kangae's folder, or with `pip install matplotlib`."
         ) from error
-    try:
-        require_writable(folder)
-    except OSError as error:
-        raise write_error(folder, error, "name another folder with --plot") from error
+
+
+def _told_rightly(error: OSError, folder: Path) -> OSError:
+    """All folders on the way were there, or were to be made: where the system says all the same that there is none
+    (as in /proc), it takes no new files."""
+    if error.errno != errno.ENOENT:
+        return error
+    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    return OSError(errno.EOPNOTSUPP, f"nothing can be made in {there}")
 
 
 def write_pictures(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -104,4 +119,4 @@ def write_pictures(folder: Path, files: Mapping[str, bytes]) -> None:
             for part, content in zip(parts, files.values(), strict=True):
                 part.write_bytes(content)
     except OSError as error:
-        raise write_error(folder, error, "name another folder with --plot") from error
+        raise write_error(folder, error, _ELSEWHERE) from error

@@ -13,7 +13,7 @@ from runtime.commands.options import (
     add_model_options,
     add_sampling_options,
     chosen,
-    make_sampling,
+    make_samplings,
     open_responder,
     typed,
 )
@@ -237,7 +237,8 @@ def run_control(arguments: argparse.Namespace) -> int:
 def run_budget(arguments: argparse.Namespace) -> int:
     """Measure accuracy and cost at each budget."""
     from models.plain_text import json_line
-    from runtime.bench.budget import compare_budgets, table_of
+    from runtime.bench.budget import compare_budgets
+    from runtime.bench.budget_table import table_of
     from runtime.bench.methods import parse_method
     from runtime.control.endings import default_endings
     from runtime.request import Endings
@@ -259,6 +260,10 @@ def run_budget(arguments: argparse.Namespace) -> int:
         from runtime.bench.pictures import write_pictures
 
         write_pictures(folder, draw_curves(found))
+    if "error" in found:
+        if not arguments.json:
+            print(f"{found['error']['title']}: {found['error']['detail']}", file=sys.stderr)
+        return int(found["error"]["exit"])
     return InterruptedByUser.exit_code if found.get("interrupted") else 0
 
 
@@ -325,7 +330,7 @@ def _asking(arguments: argparse.Namespace, settings: Settings, count: int, metho
     responder = open_responder(arguments, settings, sequences=sequences, spare=int(probing), votes=votes)
     return Asking(
         responder,
-        sampling={flag: make_sampling(arguments, settings, responder, thinking=flag) for flag in (True, False)},
+        sampling=make_samplings(arguments, settings, responder),
         seeds=arguments.seeds,
         system=chosen(arguments, settings, "system"),
         max_answer=chosen(arguments, settings, "max_answer"),

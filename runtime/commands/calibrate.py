@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.errors import UsageError, WriteError
-from runtime.commands.options import add_opening_options, chosen, make_sampling, open_responder, typed
+from runtime.commands.options import add_opening_options, chosen, make_samplings, open_responder, typed
 from runtime.settings import Settings, load_settings, parse_count, parse_seed
 
 if TYPE_CHECKING:
@@ -138,13 +138,17 @@ def profile_tables(profile: Profile) -> str:
         "efforts": shown,
         "trial answers": "off" if trial is None else f"confidence {trial:.2f}, {profile.agreeing} alike",
         "soft close": "off" if profile.margin is None else f"{profile.margin:.2f} nats",
+        "ramp": "on" if profile.ramp else "off",
+        "sure answer": "the default" if profile.sure is None else f"confidence {profile.sure:.4g}",
+        "ladder": _low_rungs(profile.rungs),
         "answer's reserve": "the default" if profile.reserve is None else f"{profile.reserve} tokens",
     }
     chosen_rows = [["WHAT", "CHOSEN", "WHY"]]
     chosen_rows += [[name, value, profile.reasons.get(name, "")] for name, value in values.items()]
     chosen_rows.append(["least thought", f"{profile.least} tokens", "a quarter of the middle natural thought"])
-    if "early exits" in profile.reasons:
-        chosen_rows.append(["early exits", "", profile.reasons["early exits"]])
+    chosen_rows += [
+        [name, "", profile.reasons[name]] for name in ("early exits", "problems") if name in profile.reasons
+    ]
     runs = [["RUN", "SETTING", "BUDGET", "N", "ACCURACY", "95 %", "TOKENS", "THOUGHT"]]
     for row in profile.rows:
         low, high = row.ci
@@ -158,6 +162,11 @@ def profile_tables(profile: Profile) -> str:
     return strip_controls("\n".join([head, "", table(chosen_rows), "", table(runs)]))
 
 
+def _low_rungs(rungs: tuple[str, ...] | None) -> str:
+    """The ladder's rungs below a whole thought, where no verifier can compute the answer again."""
+    return "by size" if rungs is None else ", ".join((*rungs, "long", "votes"))
+
+
 def _asking(arguments: argparse.Namespace, settings: Settings, count: int) -> Asking:
     from runtime.bench.asking import Asking
 
@@ -165,6 +174,6 @@ def _asking(arguments: argparse.Namespace, settings: Settings, count: int) -> As
     responder = open_responder(arguments, settings, sequences=sequences, spare=1)
     return Asking(
         responder,
-        sampling={flag: make_sampling(arguments, settings, responder, thinking=flag) for flag in (True, False)},
+        sampling=make_samplings(arguments, settings, responder),
         system=settings.system,
     )

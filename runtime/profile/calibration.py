@@ -6,13 +6,16 @@ problems is not made.
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final, Generic, Literal, TypeVar
 
 from runtime.profile.profile import EffortTokens
+from runtime.rung import SURE
+from runtime.votes import Same
 
 Threshold = TypeVar("Threshold", float, tuple[float, int])
 Value = TypeVar("Value")
@@ -21,6 +24,8 @@ KEPT: Final = 0.99
 """Share of the unlimited thought's accuracy that an early exit has to keep."""
 LEAST_PROBLEMS: Final = 30
 """For an early exit. Where none of n answers is lost, up to 3/n of all may still be (rule of three): a tenth at 30."""
+RIGHT: Final = 0.95
+"""Share of the answers taken for their confidence that has to be right."""
 SHARES: Final[Mapping[str, float]] = {"low": 0.60, "medium": 0.90, "high": 0.99}
 """Of what thinking gains over none, how much each effort has to reach."""
 
@@ -29,12 +34,15 @@ _STEP: Final = 8  # tokens: a finer budget promises what so few problems do not 
 _OF_NATURAL: Final = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 _LEAST: Final = (8, 256)  # tokens: the bounds of the least thought before early exits
 _RESERVE: Final = 64  # tokens
+_LEAST_SURE: Final = 0.5  # a token of even odds tells nothing
 
 
 @dataclass(frozen=True)
 class Sample:
     """What one run gave, problem by problem, shape (n,) each: whether the answer was right; all generated tokens, and
-    those of the thought and of the answer; whether thought and answer ended by themselves."""
+    those of the thought and of the answer; whether thought and answer ended by themselves. `early`: whether the thought
+    was ended early, but by what the model itself showed (a soft close, a trial answer); `answers` and `confidence` (of
+    their tokens, 0 where it was not measured) are what the ladder goes by."""
 
     correct: tuple[bool, ...]
     tokens: tuple[int, ...]
@@ -42,6 +50,9 @@ class Sample:
     answer: tuple[int, ...]
     natural: tuple[bool, ...]
     whole: tuple[bool, ...]
+    early: tuple[bool, ...] = ()
+    answers: tuple[str, ...] = ()
+    confidence: tuple[float, ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -145,6 +156,92 @@ def choose_exit(free: Sample, tried: Mapping[Threshold, Sample]) -> Choice[Thres
     return Choice(best, f"{_cost(held[best])}, against {_cost(free)} without")
 
 
+def choose_ramp(own: Sample, ramped: Sample) -> Choice[bool]:
+    """Whether the closer is pulled up near a budget's end: where that surely gives more right answers, or no fewer of
+    them for surely fewer tokens. Both were measured under one budget."""
+    told = f"{_cost(ramped)}, against {_cost(own)} without"
+    better = difference_interval(ramped.correct, own.correct)[0] > 0.0
+    cheaper = ramped.accuracy >= own.accuracy and difference_interval(ramped.tokens, own.tokens)[1] < 0.0
+    return Choice(True, told) if better or cheaper else Choice(None, f"it is not surely better: {told}")
+
+
+def choose_sure(long: Sample) -> Choice[float]:
+    """The least confidence from which answers of thoughts that ended by themselves are right often enough (`RIGHT`).
+
+    1 where no confidence tells right from wrong: then hardly any stands by itself. Where all of them together are right
+    often enough, nothing speaks for more than the default. None: the default.
+    """
+    known = _ended_with_confidence(long)
+    if len(known) < LEAST_PROBLEMS:
+        return Choice(None, f"{len(known)} thoughts that ended by themselves cannot tell; {LEAST_PROBLEMS} can")
+    known.sort(key=lambda one: -one[0])
+    best, right = 0, 0
+    for place, (level, correct) in enumerate(known, start=1):
+        right += correct
+        same_next = place < len(known) and known[place][0] == level
+        if not same_next and right >= RIGHT * place:
+            best = place
+    if best == 0:
+        return Choice(1.0, f"no confidence makes {RIGHT:.0%} of the answers right")
+    taken = sum(correct for _, correct in known[:best])
+    level = math.floor(known[best - 1][0] * 10_000) / 10_000
+    if best == len(known):
+        level = min(level, SURE)
+    reason = f"{taken} of {best} such answers are right, of {len(known)} thoughts that ended by themselves"
+    return Choice(max(_LEAST_SURE, level), reason)
+
+
+def _ended_with_confidence(sample: Sample) -> list[tuple[float, bool]]:
+    rows = zip(sample.natural, sample.early, sample.whole, sample.confidence, sample.correct, strict=True)
+    return [(level, correct) for natural, early, whole, level, correct in rows if (natural or early) and whole]
+
+
+def choose_rungs(low: Mapping[str, Sample], long: Sample, sure: float, same: Same) -> Choice[tuple[str, ...]]:
+    """The low rungs (`off`, `short`; those measured) that pay where nothing computes an answer again: of all choices of
+    them the one of fewest tokens that keeps what is right, if it surely saves any. None: by the model's size.
+
+    Each choice is climbed over the measured replies as `runtime.ladder` climbs: an answer stands if a rung before said
+    the same, or if its thought ended by itself and its confidence is `sure`. The votes, which come after, are left out.
+    """
+    few = too_few(long)
+    if few:
+        return Choice(None, few)
+    names = tuple(low)
+    chosen: tuple[str, ...] = ()
+    cheapest = _climbed((), low, long, sure, same)
+    alone = cheapest
+    for count in range(1, len(names) + 1):
+        for taken in itertools.combinations(names, count):
+            climbed = _climbed(taken, low, long, sure, same)
+            saves = difference_interval(climbed.tokens, alone.tokens)[1] < 0.0
+            if holds(long, climbed) and saves and climbed.mean_tokens < cheapest.mean_tokens:
+                chosen, cheapest = taken, climbed
+    if not chosen:
+        return Choice(
+            (), f"none surely saves tokens and keeps what is right: {_cost(alone)} with the long thought alone"
+        )
+    return Choice(chosen, f"{_cost(cheapest)}, against {_cost(alone)} with the long thought alone")
+
+
+def _climbed(names: Sequence[str], low: Mapping[str, Sample], long: Sample, sure: float, same: Same) -> Sample:
+    """What the long thought and these rungs below it come to, problem by problem."""
+    correct, tokens = [], []
+    for place in range(len(long.correct)):
+        spent, said = 0, list[str]()
+        right = False
+        for sample in (*(low[name] for name in names), long):
+            spent += sample.tokens[place]
+            right = sample.correct[place]
+            answer = sample.answers[place]
+            ended = (sample.natural[place] or sample.early[place]) and sample.confidence[place] >= sure
+            if sample.whole[place] and answer and (ended or any(same(one, answer) for one in said)):
+                break
+            said.append(answer)
+        correct.append(right)
+        tokens.append(spent)
+    return replace(long, correct=tuple(correct), tokens=tuple(tokens))
+
+
 def too_few(free: Sample) -> str:
     """Why no early exit can be judged by so many problems; empty: it can."""
     if len(free.correct) < LEAST_PROBLEMS:
@@ -184,8 +281,19 @@ def choose_efforts(off: Sample, tried: Mapping[int, Sample], free: Sample) -> Ch
     longest = _stepped(natural_lengths(free)[-1])
     low = least(SHARES["low"]) or longest
     medium = least(SHARES["medium"]) or max(low, longest)
+    efforts = EffortTokens(low, medium, least(SHARES["high"]))
     reason = f"{free.accuracy:.3f} right with unlimited thought, {off.accuracy:.3f} without any"
-    return Choice(EffortTokens(low, medium, least(SHARES["high"])), reason)
+    return Choice(efforts, reason + _not_told_apart(efforts, len(off.correct)))
+
+
+def _not_told_apart(efforts: EffortTokens, problems: int) -> str:
+    """What is to be said of efforts that came out the same; empty where none did."""
+    found = asdict(efforts)
+    alike = [name for name, tokens in found.items() if list(found.values()).count(tokens) > 1]
+    if not alike:
+        return ""
+    several = "1 problem does" if problems == 1 else f"{problems} problems do"
+    return f"; {several} not tell {', '.join(alike[:-1])} and {alike[-1]} apart"
 
 
 def rising(values: Sequence[float]) -> list[float]:

@@ -10,14 +10,17 @@ from models.errors import CannotMeetError
 from models.family import Family
 from runtime import opening
 from runtime.bench.asking import Asking, Run
-from runtime.bench.budget import bootstrap_interval, show_budget
+from runtime.bench.budget import billed, bootstrap_interval, show_budget
+from runtime.control.effort import effort_tokens
 from runtime.control.endings import default_endings, with_exits
 from runtime.control.thinking_control import default_reserve
+from runtime.final_answer import same_final_answer
 from runtime.problems import Problem
 from runtime.profile import calibration
 from runtime.profile.calibration import Choice, Sample
 from runtime.profile.profile import MOST_SIGNS, EffortTokens, Origin, Profile, Row
 from runtime.request import Endings, Probing
+from runtime.rung import LOW, SURE
 
 _FILE_MESSAGE: Final = "kangae.closing_message"  # a GGUF field that a model's maker may set
 _BARE: Final = "\n"  # the closer on a line of its own, as models write it
@@ -33,7 +36,8 @@ def calibrate(
 ) -> Profile:
     """Measure an open model, which was opened without a profile, and choose. Early exits need a spare place in it.
 
-    Raises CannotMeetError for a model that does not think. Ctrl-C ends it with KeyboardInterrupt.
+    Problems that the model cannot answer at first (a question longer than its context) are left out of the rest. Raises
+    CannotMeetError for a model that does not think. Ctrl-C ends it with KeyboardInterrupt.
     """
     return _Calibrator(asking, problems, progress).profile(origin)
 
@@ -46,10 +50,12 @@ class _Calibrator:
         self._family = opening.responder_family(asking.responder)
         self._endings = default_endings(asking.responder.facts)
         self._rows: list[Row] = []
+        self._untried = ""
         self._samples: dict[tuple[int | None, Endings], Sample] = {}
 
     def profile(self, origin: Origin) -> Profile:
         context = self._asking.responder.context
+        left_out = self._leave_out()
         free = self._run("natural", "unlimited", None)
         if not calibration.natural_lengths(free):
             raise CannotMeetError(
@@ -61,19 +67,27 @@ class _Calibrator:
         self._endings = replace(self._endings, closing=closing.value)
         efforts = self._efforts(free, context - (reserve.value or default_reserve(context)))
         least = calibration.choose_least(free)
-        trial, margin, together = self._exits(free, least)
+        trial, margin, together, long = self._exits(free, least)
+        ramp = self._ramp(free)
+        sure = calibration.choose_sure(long)
+        rungs = self._rungs(long, efforts.value, SURE if sure.value is None else sure.value)
         confidence, agreeing = trial.value if trial.value is not None else (None, Probing.agreeing)
         reasons = {
             "closing message": closing.reason,
             "efforts": efforts.reason,
             "trial answers": trial.reason,
             "soft close": margin.reason,
+            "ramp": ramp.reason,
+            "sure answer": sure.reason,
+            "ladder": rungs.reason,
             "answer's reserve": reserve.reason,
         }
         if together:
             reasons["early exits"] = together
+        if left_out:
+            reasons["problems"] = left_out
         return Profile(
-            origin=origin,
+            origin=replace(origin, n=len(self._problems)),
             least=least,
             closing_message=closing.value,
             confidence=confidence,
@@ -81,6 +95,9 @@ class _Calibrator:
             margin=margin.value,
             efforts=efforts.value,
             reserve=reserve.value,
+            ramp=ramp.value or False,
+            sure=sure.value,
+            rungs=rungs.value,
             reasons=reasons,
             rows=tuple(self._rows),
         )
@@ -102,42 +119,93 @@ class _Calibrator:
         }
         return calibration.choose_efforts(off, tried, free)
 
-    def _exits(self, free: Sample, least: int) -> tuple[Choice[tuple[float, int]], Choice[float], str]:
-        """The trial answers and the soft close, and what was found of the two together (empty: not looked)."""
+    def _leave_out(self) -> str:
+        """Ask all problems once, and go on with those that were answered; says what was left out, empty: nothing."""
+        run = self._ask("natural", "unlimited", None, self._endings)
+        failed = [one for one in run.outcomes if not one.answered]
+        if failed:
+            self._problems = [one.problem for one in run.outcomes if one.answered]
+            run = replace(run, outcomes=tuple(one for one in run.outcomes if one.answered))
+        self._keep("natural", "unlimited", None, self._endings, run)
+        if not failed:
+            return ""
+        why = f"{failed[0].problem.id}: {failed[0].reply.flags[0]}" if failed[0].reply.flags else failed[0].problem.id
+        return f"{len(failed)} of {len(failed) + len(self._problems)} could not be answered and were left out ({why})"
+
+    def _ramp(self, free: Sample) -> Choice[bool]:
+        """Whether the pull towards the closer near a budget's end pays, at half of the natural length."""
+        few = calibration.too_few(free)
+        if few:
+            return Choice(None, few)
+        if self._asking.greedy:
+            return Choice(None, "it changes nothing where the most likely token is always taken")
+        budget = calibration.half_budget(free)
+        own = self._run("ramp", "off", budget)
+        return calibration.choose_ramp(own, self._run("ramp", "on", budget, replace(self._endings, ramp=True)))
+
+    def _rungs(self, long: Sample, efforts: EffortTokens | None, sure: float) -> Choice[tuple[str, ...]]:
+        """Which of the ladder's low rungs pay, by what they said to the same problems."""
+        if calibration.too_few(long):
+            return calibration.choose_rungs({}, long, sure, same_final_answer)
+        short = effort_tokens("low", self._asking.responder.facts) if efforts is None else efforts.low
+        budgets = dict(zip(LOW, (0, short), strict=True))
+        low = {name: self._run("ladder", name, budget) for name, budget in budgets.items() if budget is not None}
+        return calibration.choose_rungs(low, long, sure, same_final_answer)
+
+    def _exits(self, free: Sample, least: int) -> tuple[Choice[tuple[float, int]], Choice[float], str, Sample]:
+        """The trial answers and the soft close, what was found of the two together (empty: not looked), and how
+        thoughts went with what was chosen."""
         trials: dict[tuple[float, int], Sample] = {}
         margins: dict[float, Sample] = {}
         if not calibration.too_few(free):
             for trial in _TRIALS:
                 name = f"confidence {trial[0]:.2f}, {trial[1]} alike"
                 trials[trial] = self._run("trial answers", name, None, with_exits(self._endings, least, trial, None))
-                if calibration.holds(free, trials[trial]):
+                if self._untried or calibration.holds(free, trials[trial]):
                     break  # a more cautious one costs more
             for margin in _MARGINS:
                 name = f"margin {margin:.2f}"
                 margins[margin] = self._run("soft close", name, None, with_exits(self._endings, least, None, margin))
                 if calibration.holds(free, margins[margin]):
                     break
-        probing = calibration.choose_exit(free, trials)
+        if self._untried:  # that run had none
+            trials = {}
+            self._rows = [row for row in self._rows if row.stage != "trial answers"]
+        probing = Choice(None, self._untried) if self._untried else calibration.choose_exit(free, trials)
         soft = calibration.choose_exit(free, margins)
         if probing.value is None or soft.value is None:
-            return probing, soft, ""
-        endings = with_exits(self._endings, least, probing.value, soft.value)
+            long = free if probing.value is None else trials[probing.value]
+            return probing, soft, "", long if soft.value is None else margins[soft.value]
+        tried, margin = probing.value, soft.value
+        endings = with_exits(self._endings, least, tried, margin)
         both = self._run("early exits", "both", None, endings)
-        chosen = calibration.choose_exits(free, trials[probing.value], margins[soft.value], both)
+        chosen = calibration.choose_exits(free, trials[tried], margins[margin], both)
         if chosen.value == "soft":
             probing = Choice(None, f"the soft close alone is better ({probing.reason})")
         if chosen.value == "probe":
             soft = Choice(None, f"trial answers alone are better ({soft.reason})")
-        return probing, soft, chosen.reason
+        long = {"both": both, "probe": trials[tried], "soft": margins[margin]}[chosen.value or "both"]
+        return probing, soft, chosen.reason, long
 
     def _run(self, stage: str, setting: str, budget: int | None, endings: Endings | None = None) -> Sample:
         endings = endings or self._endings
         known = self._samples.get((budget, endings))
         if known is not None:
             return known
+        run = self._ask(stage, setting, budget, endings)
+        return self._keep(stage, setting, budget, endings, run)
+
+    def _ask(self, stage: str, setting: str, budget: int | None, endings: Endings) -> Run:
         told = f"{stage}: {setting}" + (f" at {budget} tokens" if budget and stage != "budget" else "")
         self._tell(f"{told}, {len(self._problems)} problems")
-        run = self._asking.ask(self._problems, budget, endings=endings)
+        run = self._asking.ask(self._problems, budget, endings=endings, confidence=True)
+        right = sum(one.correct for one in run.outcomes) / len(run.outcomes)
+        self._tell(f"{told}: {right:.3f} right in {run.seconds:.1f} s")
+        self._untried = self._untried or run.untried
+        return run
+
+    def _keep(self, stage: str, setting: str, budget: int | None, endings: Endings, run: Run) -> Sample:
+        """The run as a row of the profile, and as what the rules choose from."""
         sample = self._samples[budget, endings] = sample_of(run)
         low, high = bootstrap_interval(run.outcomes)
         thinking = sum(sample.thinking) / len(sample.thinking)
@@ -147,7 +215,6 @@ class _Calibrator:
                 round(sample.mean_tokens, 2), round(thinking, 2),
             )
         )  # fmt: skip
-        self._tell(f"{told}: {sample.accuracy:.3f} right in {run.seconds:.1f} s")
         return sample
 
     def _tell(self, line: str) -> None:
@@ -161,11 +228,14 @@ def sample_of(run: Run) -> Sample:
     usages = [reply.usage for reply in replies]
     return Sample(
         correct=tuple(one.correct for one in run.outcomes),
-        tokens=tuple(usage.thinking_tokens + usage.probe_tokens + usage.answer_tokens for usage in usages),
+        tokens=tuple(map(billed, usages)),
         thinking=tuple(usage.thinking_tokens for usage in usages),
         answer=tuple(usage.answer_tokens for usage in usages),
         natural=tuple(reply.close == "natural" for reply in replies),
         whole=tuple(reply.finish == "stop" for reply in replies),
+        early=tuple(reply.close in ("soft", "probe") for reply in replies),
+        answers=tuple(reply.answer for reply in replies),
+        confidence=tuple(reply.confidence or 0.0 for reply in replies),
     )
 
 

@@ -27,8 +27,9 @@ class EffortTokens:
 
 @dataclass(frozen=True)
 class Row:
-    """One run over all problems. `accuracy` and `ci` (95 %, over problems) are shares; `tokens` (generated: thoughts,
-    trial answers, answers) and `thinking_tokens` are means of a reply; `budget` None: unlimited."""
+    """One run over all problems. `accuracy` and `ci` (95 %, over problems) are shares; `tokens` (all behind the prompt:
+    thoughts, forced messages, trial answers, answers) and `thinking_tokens` are means of a reply; `budget` None:
+    unlimited."""
 
     stage: str
     setting: str
@@ -62,8 +63,10 @@ class Profile:
     `closing_message`: said before a forced close; None: the family's own. `confidence` and `agreeing`: when trial
     answers end a thought; None: no trial answers. `margin`: of the soft close, in nats; None: off. `least`: thinking
     tokens before either looks, and between two trial answers. `efforts` None: those of the model's size. `reserve`:
-    tokens of the context kept for the answer; None: the default. `reasons` says for each choice why it was made, or
-    what the data could not tell.
+    tokens of the context kept for the answer; None: the default. `ramp`: whether the closer is pulled up near the end
+    of a budget. `sure`: confidence from which the ladder takes the answer of a thought that closed by itself; None: the
+    default. `rungs`: those of the ladder's low rungs that pay where nothing computes an answer again; None: by the
+    model's size. `reasons` says for each choice why it was made, or what the data could not tell.
     """
 
     origin: Origin
@@ -74,12 +77,19 @@ class Profile:
     margin: float | None = None
     efforts: EffortTokens | None = None
     reserve: int | None = None
+    ramp: bool = False
+    sure: float | None = None
+    rungs: tuple[str, ...] | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
     rows: tuple[Row, ...] = ()
 
     def __post_init__(self) -> None:
         if self.confidence is not None and not 0.0 < self.confidence <= 1.0:
             raise ValueError("a confidence that is no probability")
+        if self.sure is not None and not 0.0 < self.sure <= 1.0:
+            raise ValueError("a sureness that is no probability")
+        if self.rungs is not None and not set(self.rungs) <= {"off", "short"}:
+            raise ValueError("a rung that is none")
         if self.margin is not None and not 0.0 <= self.margin < math.inf:
             raise ValueError("a margin that is no number of nats")
         if min(self.agreeing, self.least, 1 if self.reserve is None else self.reserve) < 1:

@@ -103,6 +103,9 @@ def _parsed(data: bytes) -> Profile:
         margin=_number_or_none(found, "margin"),
         efforts=None if efforts is None else _efforts(_object(efforts, "efforts")),
         reserve=_whole_or_none(found, "reserve"),
+        ramp=_flag(found, "ramp"),
+        sure=_number_or_none(found, "sure"),
+        rungs=_names_or_none(found, "rungs"),
         reasons={str(name): str(why) for name, why in _object(found.get("reasons"), "reasons").items()},
         rows=tuple(_row(_object(row, "a row")) for row in rows),
     )
@@ -164,6 +167,23 @@ def _whole(found: Mapping[str, Any], name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{name} is no whole number")
     return value
+
+
+def _flag(found: Mapping[str, Any], name: str) -> bool:
+    """False where it is missing: an older version did not know it."""
+    value = found.get(name, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is neither true nor false")
+    return value
+
+
+def _names_or_none(found: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
+    value = found.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise ValueError(f"{name} is no list of names")
+    return tuple(value)
 
 
 def _number_or_none(found: Mapping[str, Any], name: str) -> float | None:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from models.plain_text import shorten
-from runtime.matching import folded
+from runtime.final_answer import same_final_answer
 from runtime.verifiers.verifier import Case, Kind, Verdict
-
-_ENDS = ".。 "
-
-
-def same_answer(first: str, second: str) -> bool:
-    """Compared after trimming, folding case and runs of spaces, and a full stop at the end."""
-    return folded(first).rstrip(_ENDS) == folded(second).rstrip(_ENDS)
 
 
 class Agreement:
-    """Passes where all previous answers are the same as this one. What agrees may still be wrong."""
+    """Passes where all previous answers are the same as this one, as votes are compared. What agrees may still be
+    wrong."""
 
     name = "agreement"
-    kind: Kind = "form"
+    kind: Kind = "agreement"
+    needs = "several answers, as with --votes"
 
     def applies(self, case: Case) -> bool:
         """Whether there are other answers."""
@@ -26,7 +21,7 @@ class Agreement:
 
     def check(self, case: Case) -> Verdict:
         """The verdict, which counts those that agree and quotes the first that does not."""
-        others = [previous for previous in case.previous if not same_answer(previous, case.answer)]
+        others = [previous for previous in case.previous if not same_final_answer(previous, case.answer)]
         total = len(case.previous)
         if not others:
             return Verdict.of(self, True, f"It agrees with {_count(total)}.")

@@ -30,12 +30,14 @@ _PARTS: Final = re.compile(
 class Arithmetic:
     """Passes where the answer gives what the question's sum comes to and claims no wrong sum itself.
 
-    Where the question states no sum, the thinking's claims decide. Where it does and the answer is right, a wrong line
-    of the thinking is named but does not fail the answer.
+    Where the question states no sum, the claims in the thinking and the answer decide, and the verdict is one of form:
+    right sums may lead to a wrong answer. Where it does and the answer is right, a wrong line of the thinking is named
+    but does not fail the answer.
     """
 
     name = "arithmetic"
     kind: Kind = "truth"
+    needs = "sums in digits"
 
     def applies(self, case: Case) -> bool:
         """Whether the question asks for a sum and nothing else, or a sum is claimed anywhere."""
@@ -47,14 +49,15 @@ class Arithmetic:
         in_answer, in_thinking = claims_in(case.answer), claims_in(case.thinking)
         slips = [_slip("the answer", claim) for claim in in_answer if not claim.holds]
         thought_slips = [_slip("the thinking", claim) for claim in in_thinking if not claim.holds]
+        kind: Kind = "form" if asked is None else "truth"
         fault = _fault(asked, case) if asked is not None else ""
         if fault:
-            return Verdict.of(self, False, _told(fault, [*slips, *thought_slips]))
+            return Verdict(self.name, kind, False, _told(fault, [*slips, *thought_slips]))
         if slips or (asked is None and thought_slips):
-            return Verdict.of(self, False, _told("", slips or thought_slips))
+            return Verdict(self.name, kind, False, _told("", slips or thought_slips))
         count = len(in_answer) + len(in_thinking) - len(thought_slips)
         right = f"{asked.text} was recomputed and the answer is right." if asked is not None else _counted(count)
-        return Verdict.of(self, True, _told(right, thought_slips))
+        return Verdict(self.name, kind, True, _told(right, thought_slips))
 
 
 def _told(sentence: str, slips: Sequence[str]) -> str:
@@ -70,7 +73,8 @@ def _slip(place: str, claim: Claim) -> str:
 
 
 def _counted(count: int) -> str:
-    return f"{count} claimed sum{' was' if count == 1 else 's were'} recomputed, all right."
+    claims = f"{count} claimed sum{' was' if count == 1 else 's were'} recomputed, all right"
+    return f"{claims}; what the question asks for was not."
 
 
 def _fault(asked: StatedSum, case: Case) -> str:

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +36,7 @@ from runtime.verifiers.verifier import Case, Kind, Verdict
 _CHILD: Final = Path(__file__).with_name("python_tests_child.py")
 _MOST_CODE: Final = 200_000  # characters
 _LEAST_SECONDS: Final = 0.2  # a child process takes about as long to start
+_LOOK_EVERY: Final = 0.1  # seconds: whether somebody still waits for the verdict
 _MOST_REPORT: Final = 65_536  # bytes
 _FENCE: Final = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([A-Za-z0-9+#-]*)[^\n]*$")
 _PYTHON: Final = frozenset({"python", "py", "python3"})
@@ -73,6 +74,7 @@ class PythonTests:
 
     name = "python"
     kind: Kind = "truth"
+    needs = "Python code that tests are given for"
 
     def applies(self, case: Case) -> bool:
         """Whether tests are given: nothing is ever run that the user gave no tests for."""
@@ -88,12 +90,12 @@ class PythonTests:
             return self._verdict("The answer holds no Python code; ask for it in a ```python block.")
         if sum(map(len, blocks)) > _MOST_CODE:
             return self._verdict(f"The answer's code is longer than {_MOST_CODE} characters.")
-        left = case.options.get("seconds_left")
+        left, stopped = case.options.get("seconds_left"), case.options.get("stopped", _never)
         if left is None or left >= limits.wall_seconds:
-            return self._verdict(_fault(blocks, tests, limits))
+            return self._verdict(_fault(blocks, tests, limits, stopped))
         if left < _LEAST_SECONDS:
             return self._verdict("The deadline left no time to run the tests, so the answer was not judged.")
-        fault = _fault(blocks, tests, replace(limits, wall_seconds=left))
+        fault = _fault(blocks, tests, replace(limits, wall_seconds=left), stopped)
         if fault == _late(left):
             fault = (
                 f"The tests did not end within the {left:.2g} s that the deadline left, so the answer was not judged."
@@ -125,18 +127,23 @@ def python_blocks(answer: str) -> list[str]:
     return ["\n".join(lines) + "\n" for lines in marked or plain]
 
 
-def _fault(blocks: list[str], tests: str, limits: TestLimits) -> str:
+def _never() -> bool:
+    return False
+
+
+def _fault(blocks: list[str], tests: str, limits: TestLimits, stopped: Callable[[], bool]) -> str:
     """Why the code does not pass; empty if it does."""
     nonce = secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="kangae-tests-", ignore_cleanup_errors=True) as folder:
-        report, code = _run(
-            folder, {"nonce": nonce, "blocks": blocks, "tests": tests, "limits": asdict(limits)}, limits
-        )
+        order = {"nonce": nonce, "blocks": blocks, "tests": tests, "limits": asdict(limits)}
+        report, code = _run(folder, order, limits, stopped)
     if report is not None:
         with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
             found = json.loads(report)
             if found["nonce"] == nonce:
                 return _judged(found)
+    if code is None and stopped():
+        return "The tests were interrupted, so the answer was not judged."
     return _ended(code, limits)
 
 
@@ -160,7 +167,9 @@ def _late(seconds: float) -> str:
     return f"The code and its tests did not end within {seconds:g} s, and were stopped."
 
 
-def _run(folder: str, order: Mapping[str, Any], limits: TestLimits) -> tuple[bytes | None, int | None]:
+def _run(
+    folder: str, order: Mapping[str, Any], limits: TestLimits, stopped: Callable[[], bool]
+) -> tuple[bytes | None, int | None]:
     """Run the child; its report, None without one, and its exit status, None where it was stopped."""
     deadline = time.monotonic() + limits.wall_seconds
     reading, writing = os.pipe()
@@ -184,9 +193,10 @@ def _run(folder: str, order: Mapping[str, Any], limits: TestLimits) -> tuple[byt
         assert child.stdin is not None
         with contextlib.suppress(BrokenPipeError), child.stdin as stream:
             stream.write(json.dumps({**order, "report": writing}).encode())
-        report = _first_line(reading, deadline)
+        report = _first_line(reading, deadline, stopped)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(max(deadline - time.monotonic(), 0.0) if report is None else 1.0)
+            left = 0.0 if stopped() else max(deadline - time.monotonic(), 0.0)
+            child.wait(left if report is None else 1.0)
         return report, child.poll()
     finally:
         os.close(reading)
@@ -196,13 +206,15 @@ def _run(folder: str, order: Mapping[str, Any], limits: TestLimits) -> tuple[byt
         child.wait()
 
 
-def _first_line(descriptor: int, deadline: float) -> bytes | None:
-    """The first line that comes, None at the deadline, at the end, or where it is too long."""
+def _first_line(descriptor: int, deadline: float, stopped: Callable[[], bool]) -> bytes | None:
+    """The first line that comes, None at the deadline, where it is stopped, at the end, or where it is too long."""
     found = b""
     while b"\n" not in found:
         left = deadline - time.monotonic()
-        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+        if left <= 0 or stopped():
             return None
+        if not select.select([descriptor], [], [], min(left, _LOOK_EVERY))[0]:
+            continue
         part = os.read(descriptor, 4096)
         found += part
         if not part or len(found) > _MOST_REPORT:

@@ -25,6 +25,7 @@ class JsonSchema:
 
     name = "schema"
     kind: Kind = "form"
+    needs = "JSON that a schema is given for"
 
     def applies(self, case: Case) -> bool:
         """Whether a schema is given."""

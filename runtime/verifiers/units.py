@@ -77,6 +77,7 @@ class Units:
 
     name = "units"
     kind: Kind = "form"
+    needs = "a unit, a share or a time of day that the question asks for, or limits"
 
     def applies(self, case: Case) -> bool:
         """Whether the question asks for a unit, a share or a time of day, or limits are given."""

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Protocol, get_args, runtime_checkable
 from models.errors import KangaeError
 from models.plain_text import shorten
 
-Kind = Literal["form", "truth"]
+Kind = Literal["form", "truth", "agreement"]
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
 
 
@@ -20,7 +20,8 @@ class Case:
 
     `options` that the built-in verifiers know: `schema` (a JSON Schema), `limits` (`minimum`, `maximum`), `tests`
     (Python source), `test_limits` (fields of `runtime.verifiers.python_tests.TestLimits`). `seconds_left`: what a
-    deadline leaves; who may take longer than a moment keeps within it, and fails where that is too little.
+    deadline leaves; who may take longer than a moment keeps within it, and fails where that is too little. `stopped`
+    (a function without arguments): whether nobody waits for the verdict any more; who may take long ends soon after.
     """
 
     question: str
@@ -32,7 +33,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`kind` "form": the answer parses and is in range; "truth": it was recomputed. `detail`: what to act on."""
+    """`kind` "form": the answer parses and is in range; "truth": it was recomputed; "agreement": others say the same,
+    and may all be wrong. `detail`: what to act on."""
 
     name: str
     kind: Kind
@@ -47,7 +49,11 @@ class Verdict:
 
 @runtime_checkable
 class Verifier(Protocol):
-    """A judge of answers. Neither method may change the case; `check` is called only where `applies` was true."""
+    """A judge of answers. Neither method may change the case; `check` is called only where `applies` was true. Both may
+    be called by several threads at once.
+
+    It may have an attribute `needs`: what an answer needs for it to judge, in words (see `needs_of`).
+    """
 
     @property
     def name(self) -> str:
@@ -56,7 +62,9 @@ class Verifier(Protocol):
 
     @property
     def kind(self) -> Kind:
-        """Whether a verdict speaks of the form or of the truth of an answer."""
+        """Whether its verdicts speak of the form of an answer, of its truth, or of others that say the same. One of
+        "truth" may give verdicts of form where it cannot compute the answer itself; it then applies to a case without
+        an answer only where it can."""
         ...
 
     def applies(self, case: Case) -> bool:
@@ -66,6 +74,11 @@ class Verifier(Protocol):
     def check(self, case: Case) -> Verdict:
         """The verdict. Raises KangaeError where an option of the case is wrong or a package is missing."""
         ...
+
+
+def needs_of(verifier: Verifier) -> str:
+    """What an answer needs for this verifier to judge it, in words; empty where it does not say."""
+    return str(getattr(verifier, "needs", ""))
 
 
 def verdicts(verifiers: Iterable[Verifier], case: Case) -> tuple[Verdict, ...]:

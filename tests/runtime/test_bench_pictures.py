@@ -17,6 +17,7 @@ from models.errors import WriteError
 from runtime import opening
 from runtime.bench import curves
 from runtime.bench.curves import BudgetScale, draw_curves
+from runtime.bench.methods import METHODS
 from runtime.bench.pictures import line_style, looks, write_pictures
 from runtime.request import Request
 from tests.fakes.answering_responder import AnsweringResponder, Said
@@ -61,13 +62,21 @@ def test_the_pictures_say_what_they_show() -> None:
     files = draw_curves(FOUND)
     assert sorted(files) == [f"{name}.{form}" for name in NAMES for form in ("png", "svg")]
     said = texts(files["accuracy-budget.svg"])
-    assert {"off", "16", "64", "unlimited", "cut", "votes:3", "thinking budget (tokens)"} <= set(said)
+    assert {"off", "16", "64", "unlimited", "bare cut", "vote of 3", "thinking budget (tokens)"} <= set(said)
     assert "accuracy (% of answers right)" in said
     assert "tiny $x_1$ <b> Q8_0, n = 40" in said  # as it stands: no mathematics, no markup
     for name, axis in (("tokens", "(tokens)"), ("seconds", "(s)")):
         said = texts(files[f"accuracy-{name}.svg"])
         assert any(text.endswith(axis) and "right answer" in text for text in said)
-        assert {"off", "unlimited", "cut", "votes:3"} <= set(said)
+        assert {"off", "unlimited", "bare cut", "vote of 3"} <= set(said)
+
+
+def test_every_method_has_a_name_in_the_legend_that_fits() -> None:
+    names = [name.replace("K", "16") for name in METHODS]
+    labels = [curves._label(name) for name in names]
+    assert not set(labels) & set(names) and len(set(labels)) == len(names)
+    assert not any("…" in label for label in labels)
+    assert curves._label("of another day") == "of another day"
 
 
 def test_a_picture_is_80_mm_wide_in_both_forms() -> None:
@@ -203,10 +212,26 @@ def test_without_matplotlib_it_is_6_before_anything_is_measured(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert kangae.main([*words, "--plot", str(tmp_path / "pictures")]) == 6
+    assert kangae.main([*words, "--plot", str(tmp_path / "new" / "pictures")]) == 6
     assert "EXTRAS=plot" in json.loads(capsys.readouterr().out)["error"]["detail"]
     assert model.requests == []
-    assert not (tmp_path / "pictures").exists()
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "taken").write_text("a file")
+    assert kangae.main([*words, "--plot", str(tmp_path / "taken")]) == 9  # the folder is looked at first
+    (tmp_path / "own").mkdir()
+    assert kangae.main([*words, "--plot", str(tmp_path / "own")]) == 6
+    assert (tmp_path / "own").is_dir()  # what was there stays
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="this system has no /proc")
+@pytest.mark.parametrize("folder", ["/proc", "/proc/x", "/proc/x/y"])
+def test_a_file_system_that_takes_no_files_is_named(
+    model: AnsweringResponder, words: list[str], folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kangae.main([*words, "--plot", folder]) == 9
+    detail = json.loads(capsys.readouterr().out)["error"]["detail"]
+    assert detail == f"{folder} cannot be written (nothing can be made in /proc); name another folder with --plot."
+    assert model.requests == []
 
 
 def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -25,13 +25,14 @@ from runtime.profile.profile import MOST_SIGNS, EffortTokens
 from runtime.profile.profile_store import load_profile, profile_file, save_profile
 from tests.runtime.test_profile_store import PROFILE, SHA
 
-STEPS = [f"s{number:02d}.\n" for number in range(40)]
-WORDS = ByteVocabulary(merges=[step.encode() for step in STEPS])
+STEPS = [f"s{number:02d}.\n" for number in range(60)]
+STEM = "The final answer is \\boxed{"
+WORDS = ByteVocabulary(merges=[text.encode() for text in (*STEPS, STEM)])
 FIRST = WORDS.tokenize(STEPS[0], markers=True)[0]
 
 
 def follow(ids: tuple[int, ...]) -> Sequence[int]:
-    """Thinks 40 steps, a token each. `hard N` is right from N steps on, and then sure; `easy N` always. Where its
+    """Thinks 60 steps, a token each. `hard N` is right from N steps on, and then sure; `easy N` always. Where its
     thought was closed with a message, it loses its head."""
     prompt, _, said = WORDS.text(ids).rpartition("assistant\n")
     asked = re.search(r"(easy|hard) (\d+)", prompt)
@@ -40,10 +41,11 @@ def follow(ids: tuple[int, ...]) -> Sequence[int]:
         done = len(re.findall(r"s\d\d\.\n", said))
         return (THINK,) if not said else (FIRST + done if done < len(STEPS) else CLOSE_THINK,)
     thought, _, rest = said.partition("</think>")
+    rest, stem, boxed = rest.partition(STEM)
     done = len(re.findall(r"s\d\d\.\n", thought))
     knows = asked[1] == "easy" or (done >= int(asked[2]) and "time" not in thought.lower())
-    answer = (asked[2] if knows else f"?{done}").encode()
-    written = rest.lstrip("\n").encode()
+    answer = (asked[2] if knows else f"?{done}").encode() + (b"}" if stem else b"")
+    written = (boxed if stem else rest.lstrip("\n")).encode()
     token = answer[len(written)] if len(written) < len(answer) else IM_END
     return (token,) if knows else (token, ord("~"))
 
@@ -90,15 +92,22 @@ def test_a_model_is_calibrated(
     assert profile is not None
     assert found["saved"] == str(profile_file(SHA))
     assert found["profile"]["closing_message"] == profile.closing_message == "\n"
-    assert (profile.confidence, profile.agreeing, profile.margin, profile.least) == (0.8, 1, None, 10)
-    # budgets of 16, 24 and 32 close after 12, 18 and 24 steps, where 10, 15 and 20 of the 26 hard ones are known
-    assert profile.efforts == EffortTokens(32, 40, None)
+    assert (profile.confidence, profile.agreeing, profile.margin, profile.least) == (0.8, 1, None, 15)
+    # budgets of 16, 32 and 48 close after 12, 24 and 36 steps, where 10, 20 and all of the 26 hard ones are known
+    assert profile.efforts == EffortTokens(32, 48, 48)
     assert profile.reserve == 64
     assert (profile.origin.n, profile.origin.quant, profile.origin.problems) == (32, "F32", source)
     free = profile.rows[0]
-    assert (free.budget, free.n, free.accuracy, free.thinking_tokens) == (None, 32, 1.0, 40.0)
+    assert (free.budget, free.n, free.accuracy, free.thinking_tokens) == (None, 32, 1.0, 60.0)
     assert all(row.ci[0] <= row.accuracy <= row.ci[1] for row in profile.rows)
-    assert set(profile.reasons) == {"closing message", "efforts", "trial answers", "soft close", "answer's reserve"}
+    choices = {"closing message", "efforts", "trial answers", "soft close", "ramp", "sure answer", "ladder"}
+    assert set(profile.reasons) == {*choices, "answer's reserve"}
+    # whatever it is forced to say is billed: here the message before the closer, letter by letter
+    messages = {row.setting: row.tokens for row in profile.rows if row.stage == "closing message"}
+    assert messages["the family's"] > messages["none, the closer alone"] + 50
+    assert not profile.ramp and "not surely better" in profile.reasons["ramp"]
+    # a thought that closed by itself is right and sure; what is said without one is not worth asking
+    assert (profile.sure, profile.rungs) == (0.95, ())
     assert backends[0].closed and backends[0].sequences == 9
 
 
@@ -109,6 +118,7 @@ def test_few_problems_change_little_and_say_so(
     said = capsys.readouterr().out
     assert "4 problems cannot tell" in said and "Nothing was kept" in said
     assert "ACCURACY" in said and "closing message" in said
+    assert "4 problems do not tell" in said and "apart" in said
     assert load_profile(SHA) is None and not profile_file(SHA).exists()
 
 
@@ -124,6 +134,48 @@ def test_the_seed_draws_the_problems(
         assert json.loads(capsys.readouterr().out)["profile"]["origin"]["seed"] == int(seed)
     assert asked[0] == asked[1] != asked[2]
     assert len(asked[0]) == 3
+
+
+def test_a_question_that_cannot_be_met_is_left_out_and_told(
+    backends: list[FakeBackend], problems: Callable[[int], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = Path(problems(3))
+    long = {"id": "long", "question": "hard 3 " + "x" * 5000, "expected": "3"}
+    source.write_text(source.read_text() + json.dumps(long) + "\n")
+    assert kangae.main(["calibrate", "fake", "--problems", str(source), "--json"]) == 0
+    profile = json.loads(capsys.readouterr().out)["profile"]
+    assert profile["origin"]["n"] == 3 and {row["n"] for row in profile["rows"]} == {3}
+    assert profile["reasons"]["problems"].startswith("1 of 4 could not be answered and were left out (long: Cannot be")
+    assert profile["reserve"] == 64  # it was no answer that was cut off
+
+
+def test_the_ramp_is_tried_where_tokens_are_drawn(
+    backends: list[FakeBackend],
+    problems: Callable[[int], str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for temperature, tried in (("0.7", [("on", 32)]), ("0", [])):
+        monkeypatch.setenv("KANGAE_TEMPERATURE", temperature)
+        assert kangae.main(["calibrate", "fake", "--problems", problems(32), "--dry-run", "--json"]) == 0
+        profile = json.loads(capsys.readouterr().out)["profile"]
+        assert [(row["setting"], row["budget"]) for row in profile["rows"] if row["stage"] == "ramp"] == tried
+        assert ("changes nothing" in profile["reasons"]["ramp"]) is (not tried)
+
+
+def test_a_backend_that_cannot_fork_gets_no_trial_answers(
+    backends: list[FakeBackend],
+    problems: Callable[[int], str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(
+        llama, "open_llama", lambda path, **options: FakeBackend(follow, WORDS, context=4096, can_fork=False)
+    )
+    assert kangae.main(["calibrate", "fake", "--problems", problems(32), "--dry-run", "--json"]) == 0
+    profile = json.loads(capsys.readouterr().out)["profile"]
+    assert profile["confidence"] is None and "cannot fork" in profile["reasons"]["trial answers"]
+    assert not any(row["stage"] == "trial answers" for row in profile["rows"])
 
 
 def test_ctrl_c_keeps_nothing(
@@ -244,7 +296,7 @@ def test_trial_answers_of_a_profile_end_a_thought(
     assert (sure["close"], sure["answer"], sure["usage"]["thinking_tokens"]) == ("probe", "3", 5)
     assert backends[0].sequences == 2
     assert ask(capsys, "--min-thinking", "12")["usage"]["thinking_tokens"] >= 12
-    assert ask(capsys, "--no-profile")["usage"]["thinking_tokens"] == 40
+    assert ask(capsys, "--no-profile")["usage"]["thinking_tokens"] == 60
     assert backends[-1].sequences == 1
 
 
@@ -262,6 +314,8 @@ def test_endings_and_efforts_of_a_profile() -> None:
     usual = usual_endings(facts)
     assert (usual.closing, usual.margin, usual.least) == (PROFILE.closing_message, 0.25, 20)
     assert usual.probing is not None and (usual.probing.confidence, usual.probing.every) == (0.9, 20)
+    plain = usual_endings(replace(facts, profile=replace(PROFILE, ramp=False)))
+    assert (usual.ramp, plain.ramp) == (True, False)
     base = default_endings(facts)  # what a benchmark's methods build upon has no early exits of its own
     assert (base.closing, base.margin, base.probing) == (PROFILE.closing_message, None, None)
     assert [effort_tokens(effort, facts) for effort in ("off", "low", "medium", "high")] == [0, 16, 32, None]

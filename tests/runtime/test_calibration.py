@@ -18,13 +18,18 @@ from runtime.profile.calibration import (
     choose_exit,
     choose_exits,
     choose_least,
+    choose_ramp,
     choose_reserve,
+    choose_rungs,
+    choose_sure,
     difference_interval,
     half_budget,
     natural_lengths,
     rising,
 )
 from runtime.profile.profile import EffortTokens
+from runtime.rung import SURE
+from runtime.votes import same_text
 
 N = 40
 
@@ -38,8 +43,10 @@ def sample(
     natural: bool = True,
     whole: bool = True,
     n: int = N,
+    sure: Sequence[float] = (0.5,) * N,
+    wrong: str = "?",
 ) -> Sample:
-    """The first `right` of n problems are right."""
+    """The first `right` of n problems are right, whose answers are their numbers; the others say `wrong` and theirs."""
     return Sample(
         correct=tuple(number < right for number in range(n)),
         tokens=(tokens,) * n if isinstance(tokens, int) else tuple(tokens),
@@ -47,6 +54,9 @@ def sample(
         answer=tuple(answer[:n]),
         natural=(natural,) * n,
         whole=(whole,) * n,
+        early=(False,) * n,
+        answers=tuple(str(number) if number < right else f"{wrong}{number}" for number in range(n)),
+        confidence=tuple(sure[:n]),
     )
 
 
@@ -146,6 +156,18 @@ def test_what_no_budget_reaches_is_the_longest_natural_thought_or_unlimited() ->
     assert choose_efforts(sample(0), {}, free).value == EffortTokens(208, 208, None)
 
 
+def test_efforts_that_came_out_the_same_are_told() -> None:
+    few = sample(6, n=6, thinking=[60] * 5 + [201])
+    assert choose_efforts(sample(0, n=6), {16: sample(2, n=6), 64: sample(6, n=6)}, few).reason.endswith(
+        "; 6 problems do not tell low, medium and high apart"
+    )
+    some = choose_efforts(sample(0), {16: sample(30), 64: sample(40)}, sample(40))
+    assert some.value == EffortTokens(16, 64, 64)
+    assert some.reason.endswith("; 40 problems do not tell medium and high apart")
+    apart = choose_efforts(sample(0), {16: sample(30), 64: sample(37), 128: sample(40)}, sample(40))
+    assert apart.value == EffortTokens(16, 64, 128) and "apart" not in apart.reason
+
+
 def test_a_lucky_small_budget_is_not_believed() -> None:
     tried = {16: sample(30), 32: sample(14), 64: sample(40)}  # 30 and 14 are read as 22 each: 55 % of the gain
     assert choose_efforts(sample(0), tried, sample(40)).value == EffortTokens(64, 64, 64)
@@ -172,3 +194,36 @@ def test_the_rising_values_are_the_nearest(values: list[float]) -> None:
     assert all(one <= other for one, other in pairwise(found))
     if sorted(values) == values:
         assert found == values
+
+
+def test_the_ramp_has_to_be_surely_better_or_cheaper() -> None:
+    own = sample(20)
+    assert choose_ramp(own, sample(30)).value is True
+    assert choose_ramp(own, sample(20, tokens=60)).value is True
+    assert choose_ramp(own, sample(19, tokens=60)).value is None
+    assert choose_ramp(own, sample(21)).value is None
+
+
+def test_answers_are_taken_from_the_confidence_that_tells_right_from_wrong() -> None:
+    apart = sample(36, sure=[0.99] * 30 + [0.9] * 6 + [0.6] * 4)
+    assert choose_sure(apart).value == 0.9  # with the last four, 36 of 40 would be right
+    assert choose_sure(sample(N, sure=[0.7] * N)).value == 0.7
+    assert choose_sure(sample(39, sure=[0.999] * N)).value == SURE  # nothing was seen of lower ones
+    assert choose_sure(sample(N, sure=[0.2] * N)).value == 0.5
+    mixed = sample(20, sure=[0.9] * N)
+    assert choose_sure(mixed).value == 1.0 and "no confidence" in choose_sure(mixed).reason
+    assert choose_sure(sample(9, n=9)).value is None
+    assert choose_sure(sample(N, natural=False)).value is None  # none ended by itself
+
+
+def test_low_rungs_are_kept_only_where_they_surely_save() -> None:
+    long = sample(38, tokens=200, sure=[0.99] * N)
+    useless = {"off": sample(1, tokens=4, natural=False), "short": sample(6, tokens=60, natural=False, wrong="!")}
+    assert choose_rungs(useless, long, 0.95, same_text).value == ()
+    knowing = {"off": sample(34, tokens=4, natural=False), "short": sample(37, tokens=60, natural=False, wrong="!")}
+    chosen = choose_rungs(knowing, long, 0.95, same_text)
+    assert chosen.value == ("off", "short") and "200.0" in chosen.reason
+    # both say the same, and are wrong: that would lose what the long thought has right
+    same = {"off": sample(20, tokens=4, natural=False), "short": sample(20, tokens=60, natural=False)}
+    assert choose_rungs(same, long, 0.95, same_text).value == ()
+    assert choose_rungs(knowing, sample(9, n=9), 0.95, same_text).value is None

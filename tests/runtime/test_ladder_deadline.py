@@ -11,7 +11,7 @@ from runtime.request import Budget, Message, Request
 from runtime.responder import Control
 from runtime.verification import verified
 from runtime.verifiers.verifier import Case, Kind, Verdict
-from tests.fakes.answering_responder import AnsweringResponder
+from tests.fakes.answering_responder import FACTS, AnsweringResponder
 
 
 class SlowJudge:
@@ -34,7 +34,7 @@ class SlowJudge:
 
 
 def test_judging_is_part_of_the_deadline() -> None:
-    inner, judge = AnsweringResponder(), SlowJudge()  # each rung takes a second
+    inner, judge = AnsweringResponder(facts=replace(FACTS, parameters=8_000_000_000)), SlowJudge()  # a second a rung
     ladder = LadderResponder(inner, [judge], clock=lambda: judge.now)
     *_, last = ladder.respond(Request((Message("user", "How many?"),), Budget(seconds=10.0)))
     assert isinstance(last, Done)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.verifiers.agreement import Agreement, same_answer
+from runtime.verifiers.agreement import Agreement
 from runtime.verifiers.verifier import Case
 
 
@@ -16,12 +16,14 @@ from runtime.verifiers.verifier import Case
         ("はい。", "はい", True),
         ("はい", "いいえ", False),
         ("3.5", "35", False),
+        (r"\boxed{1,000}", "1000", True),
         ("", "0", False),
     ],
 )
-def test_same_answer(first: str, second: str, same: bool) -> None:
-    assert same_answer(first, second) is same
-    assert same_answer(second, first) is same
+def test_answers_are_compared_as_votes_are(first: str, second: str, same: bool) -> None:
+    for one, other in ((first, second), (second, first)):
+        found = Agreement().check(Case("q", one, previous=(other,)))
+        assert (found.passed, found.kind) == (same, "agreement")
 
 
 def test_all_others_must_agree_and_one_that_does_not_is_quoted() -> None:

@@ -283,3 +283,20 @@ def test_no_text_breaks_it_down(text: str) -> None:
     for case in (Case(text, text, text), Case("What is 3 + 4?", text)):
         if ARITHMETIC.applies(case):
             assert ARITHMETIC.check(case).detail
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "thinking", "kind", "passed"),
+    [
+        ("What is 4821 + 377?", "5198", "", "truth", True),
+        ("What is 4821 + 377?", "5199", "", "truth", False),
+        ("A line makes 85 per hour for 7 h; 12 are scrap. How many are good?", "99999", "85*7=595", "form", True),
+        ("A line makes 85 per hour for 7 h; 12 are scrap. How many are good?", "583", "85*7=596", "form", False),
+    ],
+)
+def test_only_the_sum_of_the_question_itself_tells_the_truth_of_an_answer(
+    question: str, answer: str, thinking: str, kind: str, passed: bool
+) -> None:
+    found = verdict(question, answer, thinking)
+    assert (found.kind, found.passed) == (kind, passed)
+    assert ARITHMETIC.applies(Case(question, "")) is (kind == "truth")  # so it is known before an answer is there

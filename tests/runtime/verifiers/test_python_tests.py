@@ -166,6 +166,15 @@ def test_a_deadline_bounds_the_tests_and_what_it_stops_was_not_judged() -> None:
     )
 
 
+def test_tests_that_nobody_waits_for_end_at_once_and_were_not_judged(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    code = f"open({str(mark)!r}, 'w').close()\nwhile True: pass\n"
+    options = {"tests": TESTS, "test_limits": {"wall_seconds": 60.0, "cpu_seconds": 60}, "stopped": mark.exists}
+    found = PythonTests().check(Case("q", f"```python\n{code}\n```\n", options=options))
+    assert not found.passed
+    assert found.detail == "The tests were interrupted, so the answer was not judged."
+
+
 @pytest.mark.parametrize("seconds", [0.1, 0.0, -3.0])
 def test_without_time_nothing_is_run_and_nothing_passes(seconds: float, tmp_path: Path) -> None:
     mark = tmp_path / "ran"

@@ -132,7 +132,7 @@ def test_only_what_applies_gives_a_verdict() -> None:
     found = verdicts(registry(()).choose("auto"), Case("What is 3 + 4?", "7", previous=("8",)))
     assert [(one.name, one.kind, one.passed) for one in found] == [
         ("arithmetic", "truth", True),
-        ("agreement", "form", False),
+        ("agreement", "agreement", False),
     ]
 
 
