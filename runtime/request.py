@@ -32,7 +32,9 @@ class Budget:
     `tokens` None: `effort` decides, or only the context limits; 0: no thinking at all. `seconds`: the whole reply is
     there by then, counted from the moment an open model is asked. `answer_reserve` tokens of the context are kept for
     the answer, and bound it. Without it `expected_answer` tokens are kept, which bound nothing; None: what the model's
-    profile says, else a quarter of the context, at most 512.
+    profile says, else a quarter of the context, at most 512. `minimum`: think at least so many tokens, unless the
+    deadline comes first. Raises `UsageError` for limits that contradict each other; with an effort, that is found once
+    its `tokens` are known, as the open model tells them.
     """
 
     tokens: int | None = None
@@ -51,6 +53,15 @@ class Budget:
             raise UsageError(f"The deadline is {self.seconds} s; give a number of seconds above 0.")
         if self.answer_reserve is not None and self.answer_reserve < 1:
             raise UsageError(f"The answer's length is {self.answer_reserve}; give at least 1 token.")
+        if self.minimum < 0:
+            raise UsageError(f"The least thought is {self.minimum}; give 0 or more tokens.")
+        most = 0 if self.off else self.tokens
+        if most is not None and self.minimum > most:
+            allows = "the budget" if self.effort is None else f"the effort {self.effort}"
+            raise UsageError(
+                f"A thought of at least {self.minimum} tokens is more than the {most} that {allows} allows; "
+                "lower the one or raise the other."
+            )
 
     @property
     def off(self) -> bool:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from models.errors import KangaeError
 from runtime.reply import Check, Reply
-from runtime.verifiers.verifier import Case, Verdict, Verifier, verdicts
+from runtime.verifiers.verifier import Case, Verdict, Verifier, needs_of, verdicts
 
-FLAG = "verify: "
+FLAG: Final = "verify: "
 """What the flag of a failed check begins with."""
+UNSURE: Final = "unsure: "
+"""What the flag of an answer begins with that stands on no rung of the ladder."""
 
 
 def verified(
@@ -23,19 +25,25 @@ def verified(
     previous: Sequence[str] = (),
     seconds: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    stopped: Callable[[], bool] | None = None,
 ) -> Reply:
     """The reply, judged by all verifiers that apply; the same reply where none does.
 
     A verifier that cannot judge, for a wrong option or a missing package, fails the reply: nobody should take it for
     checked. `previous`: the answers of other rungs or votes. `seconds`: what a deadline leaves for all; one that
     can take long is told what is left of it (the option `seconds_left`), and fails the reply where that is too little.
+    `stopped`: whether nobody waits for the verdict any more; a reply that it comes too early for is flagged.
     """
+    if verifiers and stopped is not None and stopped():
+        return replace(reply, flags=(*reply.flags, f"{FLAG}the answer was not judged, for that was interrupted"))
     found: list[Verdict] = []
     start = clock()
     for verifier in verifiers:
         known = dict(options or {})
         if seconds is not None:
             known["seconds_left"] = seconds - (clock() - start)
+        if stopped is not None:
+            known["stopped"] = stopped
         case = Case(reply.question, reply.answer, reply.thinking, known, tuple(previous))
         try:
             found += verdicts((verifier,), case)
@@ -48,6 +56,52 @@ def verified(
     return replace(reply, checks=(*reply.checks, *checks), flags=(*reply.flags, *flags))
 
 
-def doubted(reply: Reply) -> bool:
-    """Whether a check failed."""
-    return any(not check.passed for check in reply.checks)
+def judged(
+    reply: Reply,
+    verifiers: Sequence[Verifier],
+    deadline: float | None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    waited: float = 0.0,
+    stopped: Callable[[], bool] | None = None,
+) -> Reply:
+    """The reply as it is told: `verified` beside the other votes, if it came to an end, within what it, and `waited`
+    seconds before it was judged, have left of the `deadline` (seconds)."""
+    if not verifiers or reply.finish not in ("stop", "length"):
+        return reply
+    previous = [vote.answer for vote in reply.votes if vote.weight > 0]
+    if reply.answer in previous:
+        previous.remove(reply.answer)
+    seconds = None if deadline is None else deadline - reply.timings.total_s - waited
+    return verified(reply, verifiers, options=options, previous=previous, seconds=seconds, stopped=stopped)
+
+
+def doubts(reply: Reply) -> tuple[str, ...]:
+    """The flags that put the answer in doubt; with one the exit code is 8."""
+    return tuple(flag for flag in reply.flags if flag.startswith((FLAG, UNSURE)))
+
+
+def record_of(reply: Reply, verifiers: Sequence[Verifier]) -> dict[str, Any]:
+    """The JSON object of a reply; where verifiers were asked and none could judge, `checks` is there, and empty."""
+    record = reply.as_json()
+    if verifiers:
+        record.setdefault("checks", [])
+    return record
+
+
+def shortfall(reply: Reply, verifiers: Sequence[Verifier]) -> str:
+    """What an answer that passed all checks lacks of one that was computed again, in a sentence; empty where it was."""
+    passed = [check for check in reply.checks if check.passed]
+    if any(check.kind == "truth" for check in passed):
+        return ""
+    alike = next((check for check in passed if check.kind == "agreement"), None)
+    if alike is not None:
+        return f"{alike.detail.rstrip('.')}; nothing recomputed it."
+    sure = next((check for check in passed if check.name == "confidence"), None)
+    if sure is not None:
+        return f"{sure.detail.rstrip('.')}; nothing recomputed it."
+    if passed:
+        names = ", ".join(check.name for check in passed)
+        return f"Only the form was checked ({names}); nothing recomputed the answer."
+    wanted = [f"{needs} ({one.name})" if (needs := needs_of(one)) else one.name for one in verifiers]
+    return f"Nothing in the answer could be checked; what could be: {'; '.join(wanted)}."

@@ -6,17 +6,19 @@ over as soon as its outcome cannot change: arXiv 2401.10480 (early-stopping self
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from models.errors import UsageError
-from runtime.events import AnswerDelta, Closed, Done, Event, Failed, Voted
+from runtime.events import AnswerDelta, Done, Event, Failed, Voted
+from runtime.final_answer import same_final_answer
 from runtime.outer_responder import OuterResponder
 from runtime.reply import Reply, Usage, Vote
 from runtime.request import Polled, Request, Sampling, Voting
 from runtime.responder import Cancel, Control, Responder
-from runtime.votes import Ballot, Same, decided, same_text, tally
+from runtime.votes import Ballot, Same, decided, tally
 
 TEMPERATURE = 0.8
 """Where the model's own way of drawing is greedy, all thoughts would be one."""
@@ -29,6 +31,7 @@ class _Poll:
     request: Request
     voting: Voting
     branches: range
+    same: Same
     replies: dict[int, Reply] = field(default_factory=dict)
     order: list[int] = field(default_factory=list)
     failures: list[Failed] = field(default_factory=list)
@@ -50,18 +53,21 @@ def _ballot(branch: int, reply: Reply, place: int, voting: Voting) -> Ballot:
 
 
 class VotingResponder(OuterResponder):
-    """Implements `Responder` over another one: requests without a vote go through as they are."""
+    """Implements `Responder` over another one: requests without a vote go through as they are. `same`: which answers
+    are one; `places`: how many sequences the inner one decodes at once (None: not known)."""
 
     def __init__(
         self,
         inner: Responder,
         default_sampling: Callable[[], Sampling],
         *,
-        same: Same = same_text,
+        same: Same = same_final_answer,
+        places: int | None = None,
     ) -> None:
         super().__init__(inner)
         self._default_sampling = default_sampling
         self._same = same
+        self._places = places
 
     def respond(self, request: Request, control: Control | None = None) -> Iterator[Event]:
         """Events of one turn, `Done` last; of a vote, `Voted` for each answer, and the text of its first thought."""
@@ -71,15 +77,40 @@ class VotingResponder(OuterResponder):
         yield from super().respond(request, control)
 
     def respond_many(self, requests: Sequence[Request], control: Control | None = None) -> Iterator[Event]:
-        """Events of many turns at once; `branch` is the request's index."""
-        polls = self._polls(requests)
-        if all(len(poll.branches) == 1 for poll in polls):
-            yield from self.inner.respond_many(requests, control)
+        """Events of many turns at once; `branch` is the request's index. A question with a deadline is begun once there
+        are places for all of its thoughts, so that none of them waits while its time runs."""
+        if all((request.voting or Voting(1)).count == 1 for request in requests):
+            yield from self.inner.respond_many([replace(one, voting=None) for one in requests], control)
             return
+        control = control or Control()
+        start = 0
+        for size in self._waves(requests):
+            if start and control.cancelled:
+                return
+            for event in self._polled(requests[start : start + size], control, start):
+                yield replace(event, branch=start + event.branch)
+            start += size
+
+    def _waves(self, requests: Sequence[Request]) -> Iterator[int]:
+        """How many questions are asked together, wave by wave: all, where no deadline runs."""
+        places = self._places
+        if places is None or all(request.budget.seconds is None for request in requests):
+            places = sum((request.voting or Voting(1)).count for request in requests)
+        size = taken = 0
+        for request in requests:
+            thoughts = (request.voting or Voting(1)).count
+            if size and taken + thoughts > places:
+                yield size
+                size = taken = 0
+            size, taken = size + 1, taken + thoughts
+        yield size
+
+    def _polled(self, requests: Sequence[Request], outer_control: Control, start: int) -> Iterator[Event]:
+        """Events of the polls on these requests, which are those from `start` on for who asked."""
+        polls = self._polls(requests)
         owners = [outer for outer, poll in enumerate(polls) for _ in poll.branches]
         inner = Control()
-        outer_control = control or Control()
-        forward = forwarder(outer_control, inner, {index: poll.branches for index, poll in enumerate(polls)})
+        forward = forwarder(outer_control, inner, {start + index: poll.branches for index, poll in enumerate(polls)})
         outer_control.on_change(forward)
         try:
             for event in self.inner.respond_many([one for poll in polls for one in _drawn(poll)], inner):
@@ -104,7 +135,9 @@ class VotingResponder(OuterResponder):
         start = 0
         for request in requests:
             voting = request.voting or Voting(1)
-            polls.append(_Poll(self._prepared(request, voting), voting, range(start, start + voting.count)))
+            branches = range(start, start + voting.count)
+            # the same answers are held against each other after each one that comes
+            polls.append(_Poll(self._prepared(request, voting), voting, branches, functools.cache(self._same)))
             start += voting.count
         return polls
 
@@ -133,7 +166,7 @@ class VotingResponder(OuterResponder):
     def _counted(self, poll: _Poll, outer: int, inner: Control) -> Iterator[Event]:
         """The vote that decides stops the others; the last one ends the poll."""
         outstanding = poll.outstanding
-        if outstanding and not poll.stopped and decided(poll.ballots(), outstanding, poll.voting.first, self._same):
+        if outstanding and not poll.stopped and decided(poll.ballots(), outstanding, poll.voting.first, poll.same):
             poll.stopped = True
             for branch in poll.branches:
                 if branch not in poll.replies:
@@ -154,7 +187,7 @@ class VotingResponder(OuterResponder):
         if not ballots:  # all were cancelled, or failed
             return _billed(max(replies, key=lambda one: len(one.answer)), replies)
         broken_off = not poll.stopped and (poll.outstanding > 0 or any(one.finish == "cancelled" for one in replies))
-        outcome = tally(ballots, self._same)
+        outcome = tally(ballots, poll.same)
         chosen = outcome.candidates[0].branches[0]
         voted = {branch for candidate in outcome.candidates for branch in candidate.branches}
         cast = {ballot.branch: ballot.weight for ballot in ballots if ballot.branch in voted}
@@ -176,8 +209,9 @@ class VotingResponder(OuterResponder):
 
 
 def _shows_first_thought(event: Event, poll: _Poll) -> bool:
-    """Of several thoughts the first is shown as it grows, but not its answer, as if it were the vote's."""
-    return event.branch == poll.branches[0] and not isinstance(event, AnswerDelta | Closed)
+    """Of several thoughts the first is shown as it grows, and that it ended, but not its answer, as if it were the
+    vote's."""
+    return event.branch == poll.branches[0] and not isinstance(event, AnswerDelta)
 
 
 def _drawn(poll: _Poll) -> list[Request]:
@@ -194,15 +228,7 @@ def _drawn(poll: _Poll) -> list[Request]:
 
 def _billed(reply: Reply, all_of_them: Sequence[Reply]) -> Reply:
     """The reply with what all thoughts cost together."""
-    usages = [one.usage for one in all_of_them]
-    usage = Usage(
-        prompt_tokens=reply.usage.prompt_tokens,
-        cached_tokens=reply.usage.cached_tokens,
-        thinking_tokens=sum(one.thinking_tokens for one in usages),
-        forced_tokens=sum(one.forced_tokens for one in usages),
-        probe_tokens=sum(one.probe_tokens for one in usages),
-        answer_tokens=sum(one.answer_tokens for one in usages),
-    )
+    usage = summed_usage(reply, all_of_them)
     longest = max(one.timings.total_s for one in all_of_them)
     overshoot = max(one.budget.overshoot_tokens for one in all_of_them)
     return replace(
@@ -210,6 +236,18 @@ def _billed(reply: Reply, all_of_them: Sequence[Reply]) -> Reply:
         usage=usage,
         timings=replace(reply.timings, total_s=longest),
         budget=replace(reply.budget, overshoot_tokens=overshoot),
+    )
+
+
+def summed_usage(reply: Reply, all_of_them: Sequence[Reply]) -> Usage:
+    """The prompt of `reply`, once, and the tokens that all replies to it cost."""
+    usages = [one.usage for one in all_of_them]
+    return replace(
+        reply.usage,
+        thinking_tokens=sum(one.thinking_tokens for one in usages),
+        forced_tokens=sum(one.forced_tokens for one in usages),
+        probe_tokens=sum(one.probe_tokens for one in usages),
+        answer_tokens=sum(one.answer_tokens for one in usages),
     )
 
 

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 import uuid
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from models.errors import (
-    FLAGGED,
-    CannotMeetError,
-    InternalError,
-    InterruptedByUser,
-    KangaeError,
-    ResourceError,
-    UsageError,
-)
-from models.plain_text import as_utf8, strip_controls
+from models.errors import CannotMeetError, InternalError, InterruptedByUser, UsageError
+from models.plain_text import as_utf8
 from runtime.commands.options import (
     add_budget_options,
     add_model_options,
@@ -28,8 +19,21 @@ from runtime.commands.options import (
     chosen,
     make_sampling,
     open_responder,
+    settled,
     typed,
 )
+from runtime.commands.reply_end import (
+    ended_at_once,
+    exit_code_of,
+    fault_of,
+    kept_session,
+    resumable_name,
+    tell,
+    tell_end,
+    tell_stopped,
+    with_short_thought,
+)
+from runtime.commands.verify_options import Judging, add_verify_options, chosen_judging
 from runtime.request import LADDER_VOTES
 from runtime.settings import Settings, load_settings, parse_count
 
@@ -37,7 +41,6 @@ if TYPE_CHECKING:
     from runtime.reply import Reply
     from runtime.request import Budget, Request, Sampling
     from runtime.responder import Responder
-    from runtime.verifiers.verifier import Verifier
 
 _MOST_BYTES = 16 << 20
 """More is no question: an endless input must not fill the memory."""
@@ -65,10 +68,13 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument(
         "--votes", type=typed(parse_count), default=1, metavar="K", help="think K times at once, let the answers vote"
     )
+    add_verify_options(parser)
     parser.add_argument(
-        "--verify", default="none", metavar="none|auto|NAME", help="judge the answer; exit code 8 where it is in doubt"
+        "--parallel",
+        type=typed(parse_count),
+        metavar="N",
+        help="with --file: questions at once (8), each with all its votes",
     )
-    parser.add_argument("--parallel", type=typed(parse_count), metavar="N", help="with --file: questions at once (8)")
     add_model_options(parser)
     parser.add_argument(
         "--ladder",
@@ -83,7 +89,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
 def run(arguments: argparse.Namespace) -> int:
     """The command; returns its exit code."""
     settings = load_settings()
-    verifiers = _verifiers(arguments)
+    judging = _judging(arguments)
     budget = make_budget(arguments, settings)
     system = as_utf8(chosen(arguments, settings, "system"))
     if arguments.file is not None:
@@ -91,22 +97,16 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError("A question and --file were given; give the one or the other.")
         from runtime.commands.ask_file import answer_file
 
-        return answer_file(arguments, settings, budget, system, verifiers)
-    return _answer_one(arguments, settings, budget, system, _question(arguments.question), verifiers)
+        return answer_file(arguments, settings, budget, system, judging)
+    return _answer_one(arguments, settings, budget, system, _question(arguments.question), judging)
 
 
-def _verifiers(arguments: argparse.Namespace) -> Sequence[Verifier]:
-    """Those that the flag names; told before a model is opened if there are none of that name."""
-    name = arguments.verify
-    if climbs(arguments):
-        if arguments.votes > 1:
-            raise UsageError("The ladder has votes of its own; leave --votes out.")
-        name = "auto" if name == "none" else name
-    if name == "none":
-        return ()
-    from runtime.verifiers.registry import choose
-
-    return choose(name)
+def _judging(arguments: argparse.Namespace) -> Judging:
+    """Who judges; told before a model is opened if there is no one of that name."""
+    climbing = climbs(arguments)
+    if climbing and arguments.votes > 1:
+        raise UsageError("The ladder has votes of its own; leave --votes out.")
+    return chosen_judging(arguments, climbing=climbing, lines=arguments.file is not None)
 
 
 def climbs(arguments: argparse.Namespace) -> bool:
@@ -118,7 +118,7 @@ def make_budget(arguments: argparse.Namespace, settings: Settings) -> Budget:
     """The limits that the flags and settings name, checked."""
     from runtime.request import Budget, Sampling
 
-    minimum = choose_minimum(arguments, settings)
+    minimum = choose_minimum(arguments, settings, climbing=climbs(arguments))
     given = {name: chosen(arguments, settings, name) for name in ("temperature", "top_p", "top_k", "min_p")}
     Sampling(**{name: value for name, value in given.items() if value is not None})  # told before a model is opened
     tokens, effort = choose_tokens(arguments, settings)
@@ -142,15 +142,6 @@ def make_request(
     return Request((*messages, Message("user", question)), budget, sampling, identity, voting=voting)
 
 
-def error_of(reply: Reply) -> KangaeError:
-    """Why a turn failed after it had begun: the flag holds `title: detail`."""
-    told = next(iter(reply.flags), "The engine failed.")
-    for kind in (CannotMeetError, ResourceError):
-        if told.startswith(kind.title + ": "):
-            return kind(told.removeprefix(kind.title + ": "))
-    return InternalError(told)
-
-
 def _question(given: str | None) -> str:
     if given is not None and given != "-":
         text = as_utf8(given)
@@ -172,24 +163,21 @@ def _question(given: str | None) -> str:
 
 
 def _answer_one(
-    arguments: argparse.Namespace,
-    settings: Settings,
-    budget: Budget,
-    system: str,
-    question: str,
-    verifiers: Sequence[Verifier],
+    arguments: argparse.Namespace, settings: Settings, budget: Budget, system: str, question: str, judging: Judging
 ) -> int:
     from runtime.request import Resumable
 
-    ladder = verifiers if climbs(arguments) else None
+    ladder = judging.verifiers if climbs(arguments) else None
     places = max(arguments.votes, LADDER_VOTES if climbs(arguments) else 1)
     responder = open_responder(arguments, settings, sequences=places, votes=arguments.votes, ladder=ladder)
     try:
+        budget = settled(budget, arguments, responder)
         sampling = make_sampling(arguments, settings, responder, thinking=not budget.off)
         request = make_request(question, system, budget, sampling, uuid.uuid4().hex, votes=arguments.votes)
+        request = replace(request, verifier_options=judging.options)
         if places == 1 and settings.store and not arguments.no_store:
             request = Resumable.of(request)
-        return answer(arguments, settings, responder, request, verifiers, climbing=ladder is not None)
+        return answer(arguments, settings, responder, request, judging, climbing=ladder is not None)
     finally:
         responder.close()
 
@@ -199,109 +187,93 @@ def answer(
     settings: Settings,
     responder: Responder,
     request: Request,
-    verifiers: Sequence[Verifier],
+    judging: Judging,
     *,
     climbing: bool = False,
     resumed: bool = False,
 ) -> int:
     """Ask, print, keep; returns the exit code. `climbing`: the responder judges by itself; `resumed`: the turn goes on,
-    so of its thought only the rest is printed."""
+    so its question and its thought so far are printed first. Raises InterruptedByUser for a second Ctrl-C."""
     from runtime.commands.interrupt import CancelOnInterrupt
+    from runtime.commands.resume import end_of
     from runtime.commands.stream import ReplyStream
-    from runtime.events import Done, Progress, ThinkingDelta
+    from runtime.events import AnswerDelta, Done, ThinkingDelta
     from runtime.responder import Control
+    from runtime.verification import judged
 
     reply: Reply | None = None
+    produced = False
     stream = None if arguments.json else ReplyStream()
-    control, again = Control(), resumed
-    with CancelOnInterrupt(control):
-        try:
-            for event in responder.respond(request, control):
-                again = again and not isinstance(event, Progress)
-                if isinstance(event, Done):
-                    reply = event.reply
-                    if stream is not None and (reply.votes or climbing):
-                        stream.answer(reply.answer)
-                elif stream is not None and not (again and isinstance(event, ThinkingDelta)):
-                    stream.show(event)
-                    if stream.hung_up:
-                        control.cancel()
-        finally:
-            if stream is not None:
-                stream.end()
-        reply = reply if climbing else _judged(reply, verifiers, request.budget.seconds)
-        system = next((one.content for one in request.messages if one.role == "system"), "")
-        hung_up = stream is not None and stream.hung_up
-        return _finish(arguments, settings, system, reply, hung_up=hung_up, resumed=resumed)
-
-
-def _judged(reply: Reply | None, verifiers: Sequence[Verifier], deadline: float | None) -> Reply | None:
-    """The reply with its checks, within the `deadline`, if it has an answer."""
-    if reply is None or not verifiers or reply.finish not in ("stop", "length"):
-        return reply
-    from runtime.verification import verified
-
-    previous = [vote.answer for vote in reply.votes if vote.weight > 0]
-    if reply.answer in previous:
-        previous.remove(reply.answer)
-    seconds = None if deadline is None else deadline - reply.timings.total_s
-    return verified(reply, verifiers, previous=previous, seconds=seconds)
+    control = Control()
+    try:
+        with CancelOnInterrupt(control):
+            try:
+                if stream is not None and resumed:
+                    stream.note(request.question)
+                for event in responder.respond(request, control):
+                    produced = produced or isinstance(event, AnswerDelta | ThinkingDelta)
+                    if isinstance(event, Done):
+                        reply = event.reply
+                        if stream is not None and (reply.votes or climbing):
+                            stream.answer(reply.answer)
+                    elif stream is not None:
+                        stream.show(event)
+                        if stream.hung_up:
+                            control.cancel()
+            finally:
+                if stream is not None:
+                    stream.end()
+            if reply is None:
+                raise InternalError("The model ended without a reply.")
+            hung_up = stream is not None and stream.hung_up
+            if not hung_up:
+                reply = end_of(reply, request, responder)
+            reply = with_short_thought(reply, request.budget)
+            if not climbing:
+                options = judging.options_for(request.verifier_options)
+                reply = judged(reply, judging.verifiers, request.budget.seconds, options=options)
+            system = next((one.content for one in request.messages if one.role == "system"), "")
+            return _finish(arguments, settings, system, reply, judging, hung_up=hung_up, resumed=resumed)
+    except KeyboardInterrupt:
+        session = kept_session(request.id)
+        name = resumable_name(request.id, session)
+        raise ended_at_once(produced=produced, kept=session is not None, name=name) from None
 
 
 def _finish(
-    arguments: argparse.Namespace, settings: Settings, system: str, reply: Reply | None, *, hung_up: bool, resumed: bool
+    arguments: argparse.Namespace,
+    settings: Settings,
+    system: str,
+    reply: Reply,
+    judging: Judging,
+    *,
+    hung_up: bool,
+    resumed: bool,
 ) -> int:
     """Print and keep a whole reply; the answer is printed before the store is touched. `hung_up`: nobody reads it;
     `resumed`: a part of it was kept before."""
     from models.plain_text import json_line
     from runtime.commands.keep import Keeper
     from runtime.commands.output import write_out
-    from runtime.reply import LATE
+    from runtime.verification import record_of
 
-    if reply is None:
-        raise InternalError("The model ended without a reply.")
-    if reply.finish == "error":
-        raise error_of(reply)
+    fault = fault_of(reply)
+    if fault is not None and reply.finish == "error":
+        raise fault
     keeper = Keeper(
         settings, wanted=not arguments.no_store, title=reply.question, system=system, model=reply.model.name
     )
     try:
-        hung_up |= not write_out(json_line(reply.as_json()) + "\n" if arguments.json else "")
+        hung_up |= not write_out(json_line(record_of(reply, judging.verifiers)) + "\n" if arguments.json else "")
     finally:
         code = keeper.keep([reply], resumed=resumed)
-    if not reply.answer and any(flag.startswith(LATE) for flag in reply.flags):
-        print("The deadline came before there was an answer; give more seconds.", file=sys.stderr)
-        return CannotMeetError.exit_code
+    if fault is not None:
+        tell([fault.detail])
+        return fault.exit_code
     if reply.finish != "cancelled" and not hung_up:
-        doubts = _tell_doubts(reply, json=arguments.json)
-        if arguments.verify not in ("none", "auto") and not reply.checks:
-            print(f"The verifier {arguments.verify} has nothing to say of this answer.", file=sys.stderr)
-        return code or doubts
+        return code or (exit_code_of(reply) if arguments.json else tell_end(reply, judging.verifiers))
     if not arguments.json:
-        tell_stopped(_name_of_kept(reply, keeper.session))
+        produced = bool(reply.thinking or reply.answer)
+        name = resumable_name(reply.id, keeper.session)
+        tell_stopped(produced=produced, kept=keeper.session is not None, name=name)
     return InterruptedByUser.exit_code
-
-
-def _name_of_kept(reply: Reply, session: str | None) -> str | None:
-    """By what the turn can be gone on with; None: it is not kept."""
-    from runtime.turn.kept_turns import KeptTurns
-
-    try:
-        return (session or reply.id) if KeptTurns().has(reply.id) else None
-    except KangaeError:
-        return None
-
-
-def _tell_doubts(reply: Reply, *, json: bool) -> int:
-    """Say on stderr which checks failed; the exit code of an answer that is flagged, or 0."""
-    doubts = [flag for flag in reply.flags if flag.startswith(("verify: ", "unsure: "))]
-    for flag in () if json else doubts:
-        print(strip_controls(f"Doubtful: {flag.partition(': ')[2]}"), file=sys.stderr)
-    return FLAGGED if doubts else 0
-
-
-def tell_stopped(name: str | None = None) -> None:
-    """Say on stderr why there is no more, and by which name the turn can be gone on with."""
-    more = "" if name is None else f" `kangae sessions resume {name}` goes on with it."
-    with contextlib.suppress(OSError, ValueError):
-        print(f"Interrupted; what was produced is kept.{more}", file=sys.stderr, flush=True)

@@ -5,57 +5,70 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from models.errors import FLAGGED, InterruptedByUser, KangaeError, MissingPackageError, UsageError
 from models.plain_text import json_line
-from runtime.commands.ask import climbs, error_of, make_request, tell_stopped
+from runtime.commands.ask import climbs, make_request
 from runtime.commands.interrupt import CancelOnInterrupt
 from runtime.commands.keep import Keeper
-from runtime.commands.options import chosen, make_sampling, open_responder
+from runtime.commands.options import chosen, make_sampling, open_responder, settled
 from runtime.commands.output import write_out
+from runtime.commands.reply_end import ended_at_once, fault_of, tell_stopped, with_short_thought
 from runtime.events import Done, Failed
+from runtime.judges import Judges
 from runtime.matching import is_correct
 from runtime.problems import Problem, parse_problem, read_lines
 from runtime.request import LADDER_VOTES
 from runtime.responder import Control
+from runtime.verification import doubts, judged, record_of
 
 if TYPE_CHECKING:
+    from runtime.commands.verify_options import Judging
     from runtime.reply import Reply
-    from runtime.request import Budget
+    from runtime.request import Budget, Request
     from runtime.settings import Settings
     from runtime.verifiers.verifier import Verifier
 
+_MOST_PLACES = 256
+"""The library decodes no more sequences at once."""
+
 
 def answer_file(
-    arguments: argparse.Namespace, settings: Settings, budget: Budget, system: str, verifiers: Sequence[Verifier]
+    arguments: argparse.Namespace, settings: Settings, budget: Budget, system: str, judging: Judging
 ) -> int:
-    """Answer all good lines; a bad one gives an error object in its place. Exit 1 if there was any; 8 if a check
-    failed; 130: Ctrl-C."""
+    """Answer all good lines; one that is bad, or that the deadline left without an answer, gives an error object in its
+    place. Exit 1 if there was any; 8 if a check failed; 130: Ctrl-C. Raises InterruptedByUser for a second one."""
     lines = _read(arguments.file)
     results: dict[int, Reply | KangaeError] = {
         index: line.content for index, line in enumerate(lines) if isinstance(line.content, KangaeError)
     }
     good = [(index, line.content) for index, line in enumerate(lines) if isinstance(line.content, Problem)]
-    printer = _InOrder(lines)
+    printer = _InOrder(lines, judging.verifiers)
     control = Control()
     kept: list[Reply] = []
+    keeper: Keeper | None = None
     try:
-        _answer(arguments, settings, budget, system, verifiers, good, results, printer, control, kept)
-    finally:  # also where the output broke off, or the engine
-        model = kept[0].model.name if kept else ""
-        title = f"File {arguments.file}"
-        keeper = Keeper(settings, wanted=not arguments.no_store, title=title, system=system, model=model)
-        code = keeper.keep(kept)
+        try:
+            _answer(arguments, settings, budget, system, judging, good, results, printer, control, kept)
+        finally:  # also where the output broke off, or the engine
+            model = kept[0].model.name if kept else ""
+            title = f"File {arguments.file}"
+            keeper = Keeper(settings, wanted=not arguments.no_store, title=title, system=system, model=model)
+            code = keeper.keep(kept)
+    except KeyboardInterrupt:
+        session = None if keeper is None else keeper.session
+        raise ended_at_once(produced=bool(kept), kept=session is not None) from None
     if control.cancelled:
-        tell_stopped()
+        tell_stopped(produced=bool(kept), kept=keeper.session is not None)
         return InterruptedByUser.exit_code
     if any(isinstance(result, KangaeError) for result in results.values()):
         return 1
-    doubtful = any(flag.startswith(("verify: ", "unsure: ")) for reply in kept for flag in reply.flags)
-    return code or (FLAGGED if doubtful else 0)
+    return code or (FLAGGED if any(map(doubts, kept)) else 0)
 
 
 @dataclass(frozen=True)
@@ -110,7 +123,7 @@ def _answer(
     settings: Settings,
     budget: Budget,
     system: str,
-    verifiers: Sequence[Verifier],
+    judging: Judging,
     good: list[tuple[int, Problem]],
     results: dict[int, Reply | KangaeError],
     printer: _InOrder,
@@ -120,62 +133,97 @@ def _answer(
     """Answer the good lines; what was printed is added to `kept` at once."""
     if good:
         votes = arguments.votes
-        votes_at_once = LADDER_VOTES if climbs(arguments) else votes
-        sequences = min(len(good) * votes_at_once, max(votes_at_once, chosen(arguments, settings, "parallel")))
-        ladder = verifiers if climbs(arguments) else None
-        responder = open_responder(arguments, settings, sequences=sequences, votes=votes, ladder=ladder)
-        verifiers = () if ladder is not None else verifiers
+        ladder = judging.verifiers if climbs(arguments) else None
+        places = _places(chosen(arguments, settings, "parallel"), len(good), votes if ladder is None else LADDER_VOTES)
+        responder = open_responder(arguments, settings, sequences=places, votes=votes, ladder=ladder)
         try:
-            with CancelOnInterrupt(control):
+            with CancelOnInterrupt(control), Judges["Reply | KangaeError"](lambda: control.cancelled) as judges:
+                budget = settled(budget, arguments, responder)
+                verdicts = _Verdicts(() if ladder is not None else judging.verifiers, budget)
                 sampling = make_sampling(arguments, settings, responder, thinking=not budget.off)
                 requests = [
                     replace(
                         make_request(problem.question, system, budget, sampling, problem.id, votes=votes),
-                        verifier_options=problem.verifier_options,
+                        verifier_options=judging.options_for(problem.verifier_options),
                     )
                     for _, problem in good
                 ]
-                for event in responder.respond_many(requests, control):
-                    if isinstance(event, Done | Failed):
-                        index, problem = good[event.branch]
-                        results[index] = (
-                            _judged(event.reply, problem, verifiers, budget.seconds)
-                            if isinstance(event, Done)
-                            else event.error
-                        )
+
+                def tell(found: Iterable[tuple[int, Reply | KangaeError]]) -> None:
+                    for index, result in found:
+                        results[index] = result
                         kept.extend(printer.tell(results))
                         if printer.hung_up:
                             control.cancel()
+
+                for event in responder.respond_many(requests, control):
+                    if isinstance(event, Failed):
+                        tell([(good[event.branch][0], event.error)])
+                    elif isinstance(event, Done):
+                        index, problem = good[event.branch]
+                        judgement = verdicts.of(event.reply, problem, requests[event.branch], judges.stopped)
+                        if verdicts.takes_long(problem):
+                            judges.begin(index, judgement)
+                        else:
+                            tell([(index, judgement())])
+                    tell(judges.ready())
+                tell(judges.rest())
         finally:
             responder.close()
     kept.extend(printer.tell(results, gaps=control.cancelled))
 
 
-def _judged(
-    reply: Reply, problem: Problem, verifiers: Sequence[Verifier], deadline: float | None
-) -> Reply | KangaeError:
-    """The reply with `checks`, judged within the `deadline`, `expected` and `correct` where they apply."""
-    if reply.finish == "error":
-        return error_of(reply)
-    if verifiers and reply.finish != "cancelled":
-        from runtime.verification import verified
+def _places(at_once: int, questions: int, thoughts: int) -> int:
+    """Sequences for so many questions at once (fewer where the library has no room for them), each with all of its
+    thoughts: one that has to wait for places would lose the time of its deadline."""
+    return max(1, min(at_once, questions, _MOST_PLACES // thoughts)) * thoughts
 
-        seconds = None if deadline is None else deadline - reply.timings.total_s
-        reply = verified(reply, verifiers, options=problem.verifier_options, seconds=seconds)
-    if problem.expected is None:
-        return reply
-    try:
-        correct = is_correct(reply.answer, problem.expected, problem.check)
-    except MissingPackageError as error:
-        return error
-    return replace(reply, expected=problem.expected, correct=correct)
+
+class _Verdicts:
+    """What becomes of a reply: `checks` by the verifiers, within the deadline, `expected` and `correct` where they
+    apply; an error where there is no answer for the deadline."""
+
+    def __init__(self, verifiers: Sequence[Verifier], budget: Budget) -> None:
+        self._verifiers = verifiers
+        self._budget = budget
+        self._comparing = threading.Lock()  # mathematics is compared with all warnings off, for the whole process
+
+    def takes_long(self, problem: Problem) -> bool:
+        """Whether the decoding should not wait for it."""
+        return bool(self._verifiers) or problem.check != "text"
+
+    def of(
+        self, reply: Reply, problem: Problem, request: Request, stopped: Callable[[], bool]
+    ) -> Callable[[], Reply | KangaeError]:
+        """What judges this reply, and may be called by another thread; `stopped`: nobody waits for it any more."""
+        came = time.perf_counter()
+
+        def judgement() -> Reply | KangaeError:
+            fault = fault_of(reply)
+            if fault is not None:
+                return fault
+            waited = time.perf_counter() - came
+            options, seconds = request.verifier_options, self._budget.seconds
+            told = with_short_thought(reply, self._budget)
+            found = judged(told, self._verifiers, seconds, options=options, waited=waited, stopped=stopped)
+            if problem.expected is None:
+                return found
+            try:
+                with self._comparing:
+                    correct = is_correct(found.answer, problem.expected, problem.check)
+            except MissingPackageError as error:
+                return error
+            return replace(found, expected=problem.expected, correct=correct)
+
+        return judgement
 
 
 class _InOrder:
     """Prints results as soon as all before them are there. `hung_up`: the terminal was closed; nobody reads them."""
 
-    def __init__(self, lines: list[_Line]) -> None:
+    def __init__(self, lines: list[_Line], verifiers: Sequence[Verifier]) -> None:
         self._lines = lines
+        self._verifiers = verifiers
         self._next = 0
         self.hung_up = False
 
@@ -187,7 +235,7 @@ class _InOrder:
             if isinstance(result, KangaeError):
                 self._print(_error_object(line, result))
             elif result.finish != "cancelled" or result.thinking or result.answer:
-                self._print({**result.as_json(), **line.id_field()})
+                self._print({**record_of(result, self._verifiers), **line.id_field()})
                 told.append(result)
         return told
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from models.errors import UsageError
+from models.errors import CannotMeetError, UsageError
 from runtime.request import EFFORTS
 from runtime.settings import Settings, parse_budget, parse_count, parse_number, parse_seconds, parse_seed, parse_whole
 
 if TYPE_CHECKING:
-    from runtime.request import Sampling
+    from runtime.request import Budget, Sampling
     from runtime.responder import Responder
     from runtime.verifiers.verifier import Verifier
 
@@ -118,7 +119,7 @@ def open_responder(
         return responder
     from runtime.voting import VotingResponder
 
-    voting = VotingResponder(responder, lambda: opening.default_sampling(responder, thinking=True))
+    voting = VotingResponder(responder, lambda: opening.default_sampling(responder, thinking=True), places=sequences)
     if ladder is None:
         return voting
     from runtime.ladder import LadderResponder
@@ -137,8 +138,6 @@ def make_sampling(
     if not given:
         return None
     check = Sampling(**given)  # values out of range are told before the model's defaults hide them
-    from dataclasses import replace
-
     from runtime import opening
 
     sampling = replace(
@@ -151,6 +150,13 @@ def make_sampling(
     return sampling
 
 
+def make_samplings(
+    arguments: argparse.Namespace, settings: Settings, responder: Responder
+) -> dict[bool, Sampling | None]:
+    """`make_sampling` with a thought (True) and without (False), as benchmarks ask in both ways."""
+    return {flag: make_sampling(arguments, settings, responder, thinking=flag) for flag in (True, False)}
+
+
 def choose_tokens(arguments: argparse.Namespace, settings: Settings) -> tuple[int | None, str | None]:
     """The budget in tokens and the effort, of which one is None. A flag wins over a setting; two flags contradict."""
     effort: str | None = getattr(arguments, "effort", None)
@@ -161,15 +167,64 @@ def choose_tokens(arguments: argparse.Namespace, settings: Settings) -> tuple[in
     return (None, effort) if effort is not None else (chosen(arguments, settings, "budget"), None)
 
 
-def choose_minimum(arguments: argparse.Namespace, settings: Settings) -> int:
-    """The least thought. One that a flag asks for cannot be longer than the budget; one from the settings gives way."""
+def choose_minimum(arguments: argparse.Namespace, settings: Settings, *, climbing: bool = False) -> int:
+    """The least thought. One that a flag asks for cannot be longer than the budget, nor hold on the ladder
+    (`climbing`), whose first rungs think little; one from the settings gives way."""
     budget, effort = choose_tokens(arguments, settings)
-    budget = 0 if effort == "off" else budget
+    budget = 0 if effort == "off" or climbing else budget
     minimum: int = chosen(arguments, settings, "min_thinking")
     if budget is None or minimum <= budget:
         return minimum
     if arguments.min_thinking is None:
         return budget
+    if climbing:
+        raise UsageError(
+            f"--min-thinking {minimum} and the ladder exclude each other, for its first rungs think little or not at "
+            "all; leave the one out, or ask with --effort high."
+        )
     raise UsageError(
         f"--min-thinking {minimum} is more than the budget of {budget} tokens; raise the one or lower the other."
     )
+
+
+def settled(budget: Budget, arguments: argparse.Namespace, responder: Responder) -> Budget:
+    """The budget with a least thought that the open model can keep to: within what its effort allows, and within the
+    context beside the answer. One from the settings gives way. Raises UsageError where the flags contradict each other,
+    CannotMeetError where the context is too small."""
+    minimum, effort = budget.minimum, budget.effort
+    most = fitting_minimum(minimum, responder, tokens=budget.tokens, effort=effort, reserve=budget.answer_reserve)
+    if minimum <= most:
+        return budget
+    if getattr(arguments, "min_thinking", None) is None:
+        return replace(budget, minimum=most)
+    allowed = _allowed(budget.tokens, effort, responder)
+    if allowed is not None and minimum > allowed:
+        raise UsageError(
+            f"--min-thinking {minimum} is more than the {allowed} tokens that --effort {effort} allows this model; ask "
+            "for more effort, or for less thought."
+        )
+    raise CannotMeetError(
+        f"--min-thinking {minimum} cannot be kept: the context of {responder.context} tokens holds at most {most} of "
+        "thought beside the answer. Lower it, or use a larger context (--context)."
+    )
+
+
+def fitting_minimum(
+    minimum: int, responder: Responder, *, tokens: int | None, effort: str | None, reserve: int | None
+) -> int:
+    """The least thought, or as much of it as a budget of `tokens` or an `effort`, and the model's context beside the
+    answer's `reserve`, allow. (The prompt takes more of the context, which is known only once it is made.)"""
+    from runtime.control.thinking_control import default_reserve
+
+    usual = min(default_reserve(responder.context), reserve or responder.context)
+    bounds = (minimum, tokens, _allowed(tokens, effort, responder), max(0, responder.context - usual))
+    return min(bound for bound in bounds if bound is not None)
+
+
+def _allowed(tokens: int | None, effort: str | None, responder: Responder) -> int | None:
+    """The tokens of an effort that is the budget; None: no more than the context bounds them."""
+    if effort is None or tokens is not None:
+        return None
+    from runtime.control.effort import effort_tokens
+
+    return effort_tokens(effort, responder.facts)

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TextIO
 
-from models.plain_text import strip_controls
+from models.plain_text import one_line, strip_controls
 from runtime.commands.output import is_hung_up, silence
 from runtime.events import AnswerDelta, Climbed, Closed, Event, ThinkingDelta, Voted
 
@@ -23,7 +23,7 @@ class ReplyStream:
         self._out = sys.stdout if out is None else out
         self._thoughts: TextIO | None = sys.stderr if thoughts is None else thoughts
         self._dim = _shows_dim(self._thoughts)
-        self._thinking_end = ""
+        self._thinking_end = self._held = ""
         self._answer_end = ""
         self.hung_up = False
 
@@ -35,13 +35,18 @@ class ReplyStream:
             self._end_thought()
         elif isinstance(event, Climbed):
             self._end_thought()
-            self._think(strip_controls(f"{event.reason.rstrip('.')}; next: {event.rung}\n"))
+            self.note(f"{event.reason.rstrip('.')}; next: {event.rung}")
         elif isinstance(event, Voted):
-            self._end_thought()
-            self._think(strip_controls(f"vote {event.done} of {event.total}: {event.answer}\n"))
+            self.note(f"vote {event.done} of {event.total}: {event.answer}")
         elif isinstance(event, AnswerDelta):
             self._end_thought()
             self._answer(strip_controls(event.text))
+
+    def note(self, text: str) -> None:
+        """Tell something beside the thought, in a line of its own: where one of the thought is under way, behind it."""
+        self._held += one_line(text) + "\n"
+        if self._thinking_end in ("", "\n"):
+            self._tell_held()
 
     def answer(self, text: str) -> None:
         """Print a whole answer."""
@@ -70,14 +75,29 @@ class ReplyStream:
         self._answer_end = text[-1]
 
     def _think(self, text: str) -> None:
-        if text:
-            self._write((_DIM if self._dim else "") + text + (_PLAIN if self._dim else ""))
-            self._thinking_end = text[-1]
+        if self._held:
+            line, end, text = text.partition("\n")
+            self._write_dim(line + end)
+            if end:
+                self._tell_held()
+        self._write_dim(text)
+
+    def _tell_held(self) -> None:
+        held, self._held = self._held, ""
+        self._write_dim(held)
 
     def _end_thought(self) -> None:
         if self._thinking_end:
             self._write("" if self._thinking_end == "\n" else "\n")
             self._thinking_end = ""
+        if self._held:
+            self._tell_held()
+            self._thinking_end = ""
+
+    def _write_dim(self, text: str) -> None:
+        if text:
+            self._write((_DIM if self._dim else "") + text + (_PLAIN if self._dim else ""))
+            self._thinking_end = text[-1]
 
     def _write(self, text: str) -> None:
         if self._thoughts is None or not text:

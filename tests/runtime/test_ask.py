@@ -21,7 +21,7 @@ from runtime import opening
 from runtime.commands import ask_file
 from runtime.commands.interrupt import CancelOnInterrupt
 from runtime.commands.stream import ReplyStream
-from runtime.events import AnswerDelta, Closed, Event, ThinkingDelta
+from runtime.events import AnswerDelta, Closed, Event, ThinkingDelta, Voted
 from runtime.responder import Control
 from runtime.store import Store
 from tests.fakes.answering_responder import AnsweringResponder, Said
@@ -362,6 +362,35 @@ def test_thoughts_are_dim_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) ->
     assert told(io.StringIO()) == ("4\n", "so 4\n")
     monkeypatch.setenv("NO_COLOR", "1")
     assert told(Terminal()) == ("4\n", "so 4\n")
+
+
+def test_votes_stand_on_lines_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    thoughts = io.StringIO()
+    stream = ReplyStream(io.StringIO(), thoughts)
+    stream.show(Voted("1", 1, 5))
+    for event in (
+        ThinkingDelta("4 and", 1), Voted("7", 2, 5), ThinkingDelta(" 3", 2), Voted("8\n8", 3, 5),
+        ThinkingDelta(".\nSo", 3), ThinkingDelta(" 7", 4), Voted("7", 4, 5),
+    ):  # fmt: skip
+        stream.show(event)
+    lines = ["vote 1 of 5: 1", "4 and 3.", "vote 2 of 5: 7", "vote 3 of 5: 8 8"]
+    assert thoughts.getvalue().splitlines() == [*lines, "So 7"]
+    stream.show(Closed("natural", 4))
+    stream.show(Voted("7", 5, 5))
+    stream.answer("7")
+    stream.end()
+    assert thoughts.getvalue().splitlines() == [*lines, "So 7", "vote 4 of 5: 7", "vote 5 of 5: 7"]
+
+
+def test_a_vote_that_is_held_back_is_told_where_the_thought_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    thoughts = io.StringIO()
+    stream = ReplyStream(io.StringIO(), thoughts)
+    stream.show(ThinkingDelta("4 and", 1))
+    stream.show(Voted("7", 1, 5))
+    stream.end()
+    assert thoughts.getvalue() == "4 and\nvote 1 of 5: 7\n"
 
 
 SCRIPT = """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,8 @@ from runtime import opening
 from runtime.events import Done, Event
 from runtime.request import Request
 from runtime.responder import Control
+from runtime.verifiers import registry
+from runtime.verifiers.verifier import Case, Kind, Verdict
 from tests.fakes.answering_responder import AnsweringResponder, Said
 
 SUM = "What is 2 + 3?"
@@ -45,6 +49,127 @@ def test_a_right_answer_passes(model: AnsweringResponder, capsys: pytest.Capture
         ("arithmetic", True, "truth")
     ]
     assert "flags" not in reply
+
+
+def test_what_nothing_could_check_says_so_and_what_could(
+    model: AnsweringResponder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.rule = lambda request, allowed: Said("let me look", "blue")
+    assert kangae.main(["ask", "Which colour is it?", "--verify", "auto"]) == 0
+    said = capsys.readouterr()
+    thought, line = said.err.splitlines()
+    assert (said.out, thought) == ("blue\n", "let me look")
+    assert line.startswith("Nothing in the answer could be checked; what could be: sums in digits (arithmetic); ")
+    assert all(f"({name})" in line for name in ("units", "schema", "python", "agreement"))
+    assert kangae.main(["ask", "Which colour is it?", "--verify", "arithmetic"]) == 0
+    assert capsys.readouterr().err.endswith("; what could be: sums in digits (arithmetic).\n")
+    assert kangae.main(["ask", "Which colour is it?", "--verify", "auto", "--json"]) == 0
+    said = capsys.readouterr()
+    assert (json.loads(said.out)["checks"], said.err) == ([], "")
+    assert kangae.main(["ask", "Which colour is it?", "--json"]) == 0
+    assert "checks" not in json.loads(capsys.readouterr().out)
+
+
+def test_that_only_the_form_was_checked_is_told(model: AnsweringResponder, capsys: pytest.CaptureFixture[str]) -> None:
+    model.rule = lambda request, allowed: Said("", "5 mm")
+    assert kangae.main(["ask", "How many mm is it?", "--verify", "auto"]) == 0
+    assert "Only the form was checked (units); nothing recomputed the answer." in capsys.readouterr().err
+
+
+def test_an_answer_that_stands_by_agreement_alone_says_so(
+    model: AnsweringResponder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.rule = lambda request, allowed: Said("let me look", "blue")
+    assert kangae.main(["ask", "Which colour is it?", "--ladder"]) == 0
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.endswith(" agree; nothing recomputed it.")
+    assert kangae.main(["ask", "Which colour is it?", "--ladder", "--json"]) == 0
+    detail = told.removesuffix("; nothing recomputed it.") + "."
+    assert json.loads(capsys.readouterr().out)["checks"] == [
+        {"name": "agreement", "passed": True, "detail": detail, "kind": "agreement"}
+    ]
+    assert kangae.main(["ask", "Which colour is it?", "--votes", "3", "--verify", "auto"]) == 0
+    assert capsys.readouterr().err.endswith("\nIt agrees with 2 other answers; nothing recomputed it.\n")
+
+
+def test_the_votes_of_a_files_questions_are_held_against_each_other(
+    model: AnsweringResponder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps({"question": "Which colour is it?"}) + "\n")
+    assert kangae.main(["ask", "--file", str(path), "--votes", "3", "--verify", "agreement"]) == 0
+    (check,) = json.loads(capsys.readouterr().out)["checks"]
+    assert (check["kind"], check["detail"]) == ("agreement", "It agrees with 2 other answers.")
+
+
+class Gated:
+    """A verifier that waits, for one answer, until its gate is open."""
+
+    name = "gated"
+    kind: Kind = "truth"
+
+    def __init__(self, answer: str) -> None:
+        self.answer, self.gate, self.begun = answer, threading.Event(), threading.Event()
+
+    def applies(self, case: Case) -> bool:
+        return True
+
+    def check(self, case: Case) -> Verdict:
+        if case.answer != self.answer:
+            return Verdict.of(self, True, "at once")
+        self.begun.set()
+        stopped = case.options["stopped"]
+        while not self.gate.wait(0.01) and not stopped():
+            pass
+        return Verdict.of(self, self.gate.is_set(), "as the gate stands")
+
+
+@pytest.fixture
+def gated(monkeypatch: pytest.MonkeyPatch) -> Gated:
+    verifier = Gated("3")
+    monkeypatch.setattr(registry, "choose", lambda name: (verifier,))
+    return verifier
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> str:
+    path = tmp_path / "three.jsonl"
+    path.write_text("".join(json.dumps({"id": number, "question": f"say {number}"}) + "\n" for number in (1, 2, 3)))
+    return str(path)
+
+
+def test_a_slow_verifier_does_not_hold_up_the_other_questions_of_a_file(
+    model: AnsweringResponder, gated: Gated, three: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rule(request: Request, allowed: int) -> Said:
+        word = request.messages[-1].content.split()[-1]
+        if word == "1":  # the last to be decoded; "3", the first, is being judged
+            assert gated.begun.wait(20)
+            gated.gate.set()
+        return Said("", word)
+
+    model.rule = rule
+    assert kangae.main(["ask", "--file", three, "--verify", "gated"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["id"], one["checks"][0]["passed"]) for one in found] == [(1, True), (2, True), (3, True)]
+
+
+def test_ctrl_c_ends_the_judging_of_a_file_and_its_answers_stay(
+    model: AnsweringResponder, gated: Gated, three: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rule(request: Request, allowed: int) -> Said:
+        word = request.messages[-1].content.split()[-1]
+        if word == "1":
+            assert gated.begun.wait(20)
+            signal.raise_signal(signal.SIGINT)
+        return Said("", word)
+
+    model.rule = rule
+    before = threading.active_count()
+    assert kangae.main(["ask", "--file", three, "--verify", "gated"]) == 130
+    found = {one["id"]: one for one in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert found[3]["answer"] == "3" and found[3]["flags"] and not found[3]["checks"][0]["passed"]
+    assert threading.active_count() == before
 
 
 def test_a_wrong_answer_is_printed_and_flagged(model: AnsweringResponder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -165,7 +165,7 @@ def test_minimum_puts_the_next_likely_token_in_the_closers_place() -> None:
     assert reply.close == "natural"
     assert reply.usage.thinking_tokens >= 5
     assert reply.thinking.startswith("ab~")
-    bounded = reply_of(responder(model("<think>ab</think>2")).respond(ask(minimum=50, tokens=4)))
+    bounded = reply_of(responder(model("<think>ab</think>2")).respond(ask(minimum=4, tokens=4)))
     assert (bounded.close, bounded.usage.thinking_tokens) == ("budget", 4)
 
 
@@ -293,8 +293,12 @@ def test_a_thousand_random_turns_keep_every_promise() -> None:
             chat_template=OPEN_TEMPLATE if source.random() < 0.5 else CHAT_TEMPLATE,
         )
         budget = source.choice((None, 0, 1, 3, 10, 40))
+        minimum = source.choice((0, 0, 5))
         request = ask(
-            "".join(source.choices(PARTS, k=3)), tokens=budget, answer_reserve=30, minimum=source.choice((0, 0, 5))
+            "".join(source.choices(PARTS, k=3)),
+            tokens=budget,
+            answer_reserve=30,
+            minimum=minimum if budget is None else min(minimum, budget),
         )
         events = list(responder(backend).respond(request))
         reply = reply_of(events)

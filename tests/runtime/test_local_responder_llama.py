@@ -31,7 +31,7 @@ def responder(tmp_path: Path) -> Iterator[LocalResponder]:
 
 
 def ask(number: int, tokens: int | None, *, minimum: int = 0) -> Request:
-    budget = Budget(tokens=tokens, answer_reserve=20, minimum=minimum)
+    budget = Budget(tokens=tokens, answer_reserve=20, minimum=minimum if tokens is None else min(minimum, tokens))
     return Request((Message("user", f"Question {number}?"),), budget, Sampling(0.8, seed=number))
 
 

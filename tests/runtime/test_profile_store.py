@@ -26,6 +26,9 @@ PROFILE = Profile(
     margin=0.25,
     efforts=EffortTokens(16, 32, None),
     reserve=64,
+    ramp=True,
+    sure=0.97,
+    rungs=("short",),
     reasons={"efforts": "0.9 right"},
     rows=(
         Row("natural", "unlimited", None, 48, 0.9, (0.8, 1.0), 90.5, 83.25),

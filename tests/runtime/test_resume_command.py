@@ -28,11 +28,13 @@ class Machine:
     def __init__(self) -> None:
         self.interrupt = -1
         self.opened: list[dict[str, Any]] = []
+        self.backends: list[FakeBackend] = []
 
     def __call__(self, name: str, *, context: int | None = None, **options: object) -> LocalResponder:
         self.opened.append({"name": name, "context": context})
         script = scripted(VOCABULARY, f"<think>\n{THOUGHT}\n</think>\n\n{ANSWER}")
         backend = FakeBackend(script, VOCABULARY, context=context or 700, on_decode=self._on_decode)
+        self.backends.append(backend)
         return LocalResponder(backend, FAMILY, backend_name="fake")
 
     def _on_decode(self, backend: FakeBackend) -> None:
@@ -80,7 +82,7 @@ def test_what_ctrl_c_stopped_goes_on_and_its_session_holds_one_whole_reply(run: 
     code, out, err = run("sessions", "list")
     assert f"`kangae sessions resume {session()}` goes on with: 1+1?" in out
     code, out, err = run("sessions", "resume", session()[:5])
-    assert (code, out, err) == (0, ANSWER + "\n", "ne.\nIs it two? It is.\n")
+    assert (code, out, err) == (0, ANSWER + "\n", f"1+1?\n{THOUGHT}\n")
     assert machine.opened[-1] == {"name": "fake.gguf", "context": 700}
     (record,) = kept_records()
     assert (record["thinking"], record["answer"], record["finish"]) == (THOUGHT, ANSWER, "stop")
@@ -93,7 +95,29 @@ def test_an_answer_under_way_is_printed_whole(run: Run) -> None:
     run("ask", "1+1?", interrupt=48)
     (record,) = kept_records()
     assert record["answer"] and record["answer"] != ANSWER
-    assert run("sessions", "resume") == (0, ANSWER + "\n", "")
+    assert run("sessions", "resume") == (0, ANSWER + "\n", f"1+1?\n{THOUGHT}\n")
+
+
+def test_ctrl_c_behind_the_last_word_comes_too_late(run: Run, machine: Machine) -> None:
+    run("ask", "1+1?", "--no-store")
+    (backend,) = machine.backends
+    code, out, err = run("ask", "1+1?", interrupt=len(backend.batches))
+    assert (code, out, err) == (0, ANSWER + "\n", THOUGHT + "\n")
+    (record,) = kept_records()
+    assert (record["answer"], record["finish"], record.get("flags")) == (ANSWER, "stop", None)
+    assert KeptTurns().all() == []
+    code, _, err = run("sessions", "resume")
+    assert code == 2 and "nothing to go on with" in err
+
+
+def test_a_turn_that_is_kept_beside_its_whole_reply_is_not_offered(run: Run) -> None:
+    run("ask", "1+1?", interrupt=12)
+    (turn,) = KeptTurns().all()
+    assert run("sessions", "resume")[0] == 0
+    KeptTurns().write(turn)  # as where it could not be removed
+    assert "goes on with" not in run("sessions", "list")[1]
+    assert run("sessions", "resume")[0] == 2
+    assert run("sessions", "resume", session())[0] == 2
 
 
 def test_json_is_the_reply_of_an_uninterrupted_turn(run: Run) -> None:
@@ -116,7 +140,7 @@ def test_json_is_the_reply_of_an_uninterrupted_turn(run: Run) -> None:
 
 def test_what_is_not_to_be_kept_is_not(run: Run) -> None:
     code, _, err = run("ask", "1+1?", "--no-store", interrupt=12)
-    assert (code, err) == (130, "One plus o\nInterrupted; what was produced is kept.\n")
+    assert (code, err) == (130, "One plus o\nInterrupted; what was produced is not kept.\n")
     assert KeptTurns().all() == []
     assert run("sessions", "resume")[0] == 2
 

@@ -19,7 +19,7 @@ from runtime.turn.kept_turns import KeptTurns
 pytest.importorskip("llama_cpp")
 
 ROOT = Path(__file__).parents[2]
-QUESTION = "What is 47 * 8 + 15?"
+QUESTION = "What is 4731 * 8?"
 CHILD = """
 import sys
 from models.locations import shipped_model

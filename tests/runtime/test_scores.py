@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ from runtime.control.hesitation import WORDS, hesitation_ids, hesitations
 from runtime.control.repetition import repetition_penalties
 from runtime.control.scores import Scores
 from runtime.control.soft_close import SoftClose, ramp_level
+from runtime.request import Endings
+from tests.fakes.scripted_model import VOCABULARY, ask, model, reply_of, responder
 
 
 class Row:
@@ -52,6 +55,24 @@ def test_probabilities_add_up(logits: list[float]) -> None:
     scores = Scores(Row(*logits), 0)  # type: ignore[arg-type]
     total = sum(math.exp(scores.log_probability(token)) for token in range(len(logits)))
     assert total == pytest.approx(1.0, abs=1e-4)
+
+
+def test_all_odds_are_reckoned_only_for_an_answer_that_tells_how_sure_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    reckoned: list[int] = []
+    log_probability = Scores.log_probability
+
+    def noted(scores: Scores, token: int) -> float:
+        reckoned.append(token)
+        return log_probability(scores, token)
+
+    monkeypatch.setattr(Scores, "log_probability", noted)
+    ruled = Endings(margin=0.1, ramp=True, hesitation=1.0, least=0)
+    for confidence, looks in ((False, ""), (True, "It is 2")):
+        request = replace(ask(tokens=8), endings=ruled, confidence=confidence)
+        reply = reply_of(responder(model("<think>\na\nb\n</think>\n\nIt is 2")).respond(request))
+        assert reply.answer == "It is 2"
+        assert VOCABULARY.text(reckoned).strip() == looks
+        assert (reply.confidence is not None) == confidence
 
 
 def test_a_soft_close_needs_two_boundaries_running() -> None:

@@ -28,7 +28,7 @@ def test_without_a_budget_the_context_is_the_limit() -> None:
 
 
 def test_budget_and_reserve_fit_the_context() -> None:
-    assert plan_limits(Budget(tokens=50, answer_reserve=64, minimum=80), prompt=100, context=400, closing=20) == Limits(
+    assert plan_limits(Budget(tokens=50, answer_reserve=64, minimum=50), prompt=100, context=400, closing=20) == Limits(
         thinking=50, reserve=64, answer=64, minimum=50
     )
     assert plan_limits(Budget(tokens=5000), prompt=100, context=400, closing=20).thinking == 180
@@ -83,7 +83,7 @@ def test_closes_at_a_boundary_in_the_window_and_cuts_at_the_end() -> None:
 @given(budget=st.integers(1, 300), minimum=st.integers(0, 300), seed=st.integers(0, 2**32))
 def test_the_budget_is_hard(budget: int, minimum: int, seed: int) -> None:
     tails = random.Random(seed).choices(["a", "b.", "\n"], [20, 1, 1], k=310)
-    limits = plan_limits(Budget(tokens=budget, minimum=minimum), prompt=10, context=4000, closing=10)
+    limits = plan_limits(Budget(tokens=budget, minimum=min(minimum, budget)), prompt=10, context=4000, closing=10)
     control = ThinkingControl(limits)
     tokens = next(count for count, tail in enumerate(tails) if control.decide(thinking(count, tail)).close)
     assert budget - min(32, budget // 4) <= tokens <= budget

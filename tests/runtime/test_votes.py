@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+import threading
 from dataclasses import replace
 from types import ModuleType
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtime import votes
 from runtime.reply import Finish
 from runtime.votes import (
     Ballot,
@@ -93,6 +95,21 @@ def test_mathematics_is_compared_in_both_directions(monkeypatch: pytest.MonkeyPa
     assert same_mathematics("0.5", "1/2") and same_mathematics("1/2", "0.5")
     assert same_mathematics("**0.5**", "0.5.")
     assert not same_mathematics("1/3", "0.5")
+
+
+def test_mathematics_that_takes_too_long_is_not_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_math_verify(monkeypatch)
+    monkeypatch.setattr(votes, "_MOST_SECONDS", 0.05)
+    done = threading.Event()
+
+    def endless(gold: str, found: str, timeout_seconds: object) -> bool:
+        return done.wait(60)
+
+    monkeypatch.setattr(sys.modules["math_verify"], "verify", endless)
+    try:
+        assert not same_mathematics("0.5", "1/2")
+    finally:
+        done.set()
 
 
 def test_without_the_package_the_text_decides(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,10 @@ import pytest
 from models.errors import CannotMeetError, UsageError
 from runtime.events import AnswerDelta, Closed, Done, Event, Failed, ThinkingDelta, Voted
 from runtime.reply import ModelLabel, Reply, SpentBudget, Timings, Usage
-from runtime.request import Message, Request, Sampling, Voting
+from runtime.request import Budget, Message, Request, Sampling, Voting
 from runtime.responder import Control
 from runtime.voting import VotingResponder
-from tests.fakes.answering_responder import FACTS
+from tests.fakes.answering_responder import FACTS, AnsweringResponder
 
 
 class BySeed:
@@ -101,7 +101,7 @@ def test_the_majority_wins_with_its_own_thought_and_all_tokens_are_billed() -> N
     assert [(event.done, event.answer) for event in events if isinstance(event, Voted)] == [
         (1, "3"), (2, "2"), (3, " 2 "), (4, "4"), (5, "2"),
     ]  # fmt: skip
-    assert not any(isinstance(event, AnswerDelta | Closed) for event in events)
+    assert not any(isinstance(event, AnswerDelta) for event in events)
     assert [one.sampling.seed for one in fake.asked if one.sampling] == [0, 1, 2, 3, 4]
     assert all(one.sampling is not None and one.sampling.temperature > 0 for one in fake.asked)
 
@@ -151,6 +151,13 @@ def test_many_questions_some_with_a_vote() -> None:
     assert {event.branch for event in events if isinstance(event, AnswerDelta)} == {0, 3}
 
 
+def test_that_the_shown_thought_ended_is_told_but_not_its_answer() -> None:
+    events = list(VotingResponder(AnsweringResponder(), Sampling).respond(question(3)))
+    assert len([event for event in events if isinstance(event, Closed)]) == 1
+    assert not any(isinstance(event, AnswerDelta) for event in events)
+    assert len([event for event in events if isinstance(event, ThinkingDelta)]) == 3  # of one thought
+
+
 def test_votes_that_would_all_be_the_same_are_refused() -> None:
     request = replace(question(3), sampling=Sampling(temperature=0.0))
     with pytest.raises(UsageError, match="temperature above 0"):
@@ -167,3 +174,63 @@ def test_it_is_closed_with_what_it_wraps() -> None:
     fake = BySeed(["2"])
     VotingResponder(fake, Sampling).close()
     assert fake.closed
+
+
+def test_wordings_of_one_answer_vote_together() -> None:
+    said = ["590 parts remain", "583 good parts", "There are **583** good parts.", "So 583 parts are good."]
+    reply, _ = ask(BySeed(said, [0.95, 0.9, 0.9, 0.9]), question(4))
+    assert reply.answer == "583 good parts"
+    assert [vote.weight for vote in reply.votes] == [0.95, 0.9, 0.9, 0.9]
+
+
+class Waves(BySeed):
+    """Notes how many requests come together, and to which cancelled ones."""
+
+    def __init__(self, answers: list[str], control: Control | None = None) -> None:
+        super().__init__(answers)
+        self.together: list[int] = []
+        self._control = control
+
+    def respond_many(self, requests: Sequence[Request], control: Control | None = None) -> Iterator[Event]:
+        self.together.append(len(requests))
+        if self._control is not None:
+            self._control.cancel()
+        yield from super().respond_many(requests, control)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "places", "together"), [(5.0, 7, [6, 6, 3]), (5.0, 2, [3] * 5), (None, 7, [15]), (5.0, None, [15])]
+)
+def test_a_question_with_a_deadline_begins_once_all_its_thoughts_have_places(
+    seconds: float | None, places: int | None, together: list[int]
+) -> None:
+    fake = Waves(["2", "2", "3"])
+    requests = [replace(question(3, f"{number}?"), budget=Budget(seconds=seconds)) for number in range(5)]
+    voting = VotingResponder(fake, Sampling, places=places)
+    found = {event.branch: event.reply for event in voting.respond_many(requests) if isinstance(event, Done)}
+    assert fake.together == together
+    assert {branch: (reply.question, reply.answer) for branch, reply in found.items()} == {
+        number: (f"{number}?", "2") for number in range(5)
+    }
+
+
+def test_no_further_wave_is_begun_for_who_has_cancelled() -> None:
+    control = Control()
+    fake = Waves(["2", "2", "3"], control)
+    requests = [replace(question(3), budget=Budget(seconds=5.0)) for _ in range(3)]
+    found = list(VotingResponder(fake, Sampling, places=3).respond_many(requests, control))
+    assert fake.together == [3]
+    assert {event.branch for event in found} <= {0}
+
+
+def test_one_question_of_a_later_wave_can_be_cancelled() -> None:
+    control = Control()
+    fake = BySeed(["2", "2"], lengths=[50, 50])
+    requests = [replace(question(2, f"{number}?"), budget=Budget(seconds=5.0)) for number in range(2)]
+    ends = {}
+    for event in VotingResponder(fake, Sampling, places=2).respond_many(requests, control):
+        if event.branch == 1 and not isinstance(event, Done):
+            control.cancel(1)
+        if isinstance(event, Done):
+            ends[event.branch] = event.reply.finish
+    assert ends == {0: "stop", 1: "cancelled"}

@@ -1,0 +1,97 @@
+"""Who judges an answer, as the flags `--verify` and `--schema` say it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from models.errors import UsageError
+from models.plain_text import shorten
+
+if TYPE_CHECKING:
+    from runtime.verifiers.verifier import Verifier
+
+_MOST_BYTES: Final = 4 << 20
+_SCHEMA: Final = "schema"
+
+
+@dataclass(frozen=True)
+class Judging:
+    """The `verifiers`, and what they need to know of every question (`runtime.verifiers.verifier.Case.options`)."""
+
+    verifiers: Sequence[Verifier] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def options_for(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a question that brings some of its `own`, which win."""
+        return {**self.options, **own}
+
+
+def add_verify_options(parser: argparse.ArgumentParser) -> None:
+    """`--verify` and `--schema`."""
+    parser.add_argument(
+        "--verify", default="none", metavar="none|auto|NAME", help="judge the answer; exit code 8 where it is in doubt"
+    )
+    parser.add_argument(
+        "--schema", metavar="FILE", help="a JSON Schema that the answer has to fit; exit code 8 where it does not"
+    )
+
+
+def chosen_judging(arguments: argparse.Namespace, *, climbing: bool = False, lines: bool = False) -> Judging:
+    """What the flags name, checked before a model is opened; `climbing`: the ladder needs a judge, so none means all;
+    `lines`: questions come from a file, whose lines may hold schemas of their own.
+
+    Raises UsageError for a name that is none and for a file that is no schema, MissingPackageError without jsonschema.
+    """
+    name = "auto" if climbing and arguments.verify == "none" else arguments.verify
+    options: dict[str, Any] = {}
+    if arguments.schema is not None:
+        options[_SCHEMA] = read_schema(arguments.schema)
+        name = _SCHEMA if name == "none" else name
+    elif name.strip().casefold() == _SCHEMA and not lines:
+        raise UsageError(
+            "--verify schema has no schema to judge by; give its file, as in --schema FILE, which holds a JSON Schema."
+        )
+    if name == "none":
+        return Judging()
+    from runtime.verifiers.registry import choose
+
+    verifiers = choose(name)
+    if options and not any(one.name == _SCHEMA for one in verifiers):
+        verifiers = (*verifiers, *choose(_SCHEMA))
+    return Judging(verifiers, options)
+
+
+def read_schema(path: str) -> Any:
+    """The JSON Schema in a file, which was compiled once, so that it is a sound one."""
+    from runtime.verifiers.schema import compile_schema
+
+    where = f"The schema {path}"
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{where} cannot be read ({error.strerror}); check the path and its permissions.") from error
+    if len(data) > _MOST_BYTES:
+        raise UsageError(f"{where} is longer than {_MOST_BYTES >> 20} MiB; give the file of a JSON Schema.")
+    try:
+        schema = json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{where} is no UTF-8 text ({error.reason} at byte {error.start}); save it as such."
+        ) from error
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"{where} is no JSON ({error.msg} in line {error.lineno}, column {error.colno}); correct it there."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where} is nested too deep, or holds too long a number; give a smaller one.") from error
+    try:
+        compile_schema(schema)
+    except UsageError as error:
+        raise UsageError(f"{where} cannot be used: {shorten(error.detail, 300)} Correct the file.") from error
+    return schema

@@ -1,0 +1,170 @@
+"""How `kangae ask` ends: a cut answer is told as such, an empty one is no success, and nothing is said to be kept that
+is not."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kangae
+from runtime import opening
+from runtime.end_sentences import cut_sentences, end_sentences, flag_sentences
+from runtime.events import Done, Event
+from runtime.request import Request
+from runtime.responder import Control
+from runtime.store import Store
+from tests.fakes.answering_responder import AnsweringResponder
+
+CUT = "The answer was cut: its longest length, or the end of the context, is reached."
+LATE = "deadline: the answer was cut off"
+
+
+class Ending(AnsweringResponder):
+    """Its replies end as `ends` says by their question, with the rest as it is."""
+
+    def __init__(self, **ends: dict[str, Any]) -> None:
+        super().__init__()
+        self.ends = ends
+        self.interrupts = False
+
+    def respond_many(self, requests: Sequence[Request], control: Control | None = None) -> Iterator[Event]:
+        for event in super().respond_many(requests, control):
+            if isinstance(event, Done):
+                if self.interrupts:
+                    signal.raise_signal(signal.SIGINT)
+                    signal.raise_signal(signal.SIGINT)
+                event = replace(event, reply=replace(event.reply, **self.ends.get(event.reply.question, {})))
+            yield event
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ending:
+    for name in ("STATE", "CONFIG", "CACHE", "MODELS"):
+        monkeypatch.setenv(f"KANGAE_{name}_DIR", str(tmp_path / name.lower()))
+    responder = Ending(
+        cut={"finish": "length"},
+        late={"finish": "length", "flags": (LATE,)},
+        silent={"finish": "length", "flags": (LATE,), "answer": "", "close": "deadline"},
+        hurried={"close": "deadline"},
+        leaking={"flags": ("leak: the answer goes on thinking", "votes: 2 of 5 thoughts were left out: no time")},
+        moved={"flags": ("resumed: the model's file is not the one that the turn was begun with",)},
+        circling={"finish": "length", "flags": ("loop: the answer went in circles and was ended",)},
+    )
+    monkeypatch.setattr(opening, "open_model", lambda *_, **__: responder)
+    return responder
+
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [
+        ("cut", [CUT]),
+        ("late", ["The answer was cut: the time was up. A longer --deadline leaves more of it."]),
+        (
+            "leaking",
+            [
+                "Flagged: leak: the answer goes on thinking",
+                "Flagged: votes: 2 of 5 thoughts were left out: no time",
+            ],
+        ),
+        ("moved", ["Resumed: the model's file is not the one that the turn was begun with."]),
+        ("circling", ["Flagged: loop: the answer went in circles and was ended"]),
+        ("whole", []),
+    ],
+)
+def test_how_an_answer_ended_is_told_beside_it(model: Ending, capsys: Capture, question: str, told: list[str]) -> None:
+    assert kangae.main(["ask", question]) == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err.splitlines()) == (f"{question}\n", ["one two three", *told])
+    assert kangae.main(["ask", question, "--json"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "" and json.loads(said.out)["answer"] == question
+
+
+def test_the_interface_and_the_terminal_say_the_same(model: Ending) -> None:
+    kangae.main(["ask", "whole"])
+    reply = next(event.reply for event in model.respond(model.requests[0]) if isinstance(event, Done))
+    cut = replace(reply, finish="length", flags=("leak: it thinks on",))
+    assert end_sentences(cut) == [CUT, "Flagged: leak: it thinks on"]
+    assert cut_sentences(replace(cut, finish="cancelled")) == []
+    assert end_sentences(replace(cut, finish="cancelled"))[0] == "Stopped; what was written is kept."
+    assert flag_sentences(cut, beside=cut.flags) == []
+    assert end_sentences(replace(reply, finish="error", flags=("Cannot be met: no room",))) == [
+        "Cannot be met: no room"
+    ]
+
+
+def test_a_thought_that_the_deadline_ended_before_its_least_is_flagged(model: Ending, capsys: Capture) -> None:
+    flag = "minimum: the deadline left time for 3 of at least 9 thinking tokens"
+    assert kangae.main(["ask", "hurried", "--min-thinking", "9", "--deadline", "5"]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == f"Flagged: {flag}"
+    assert kangae.main(["ask", "hurried", "--min-thinking", "3", "--deadline", "5", "--json"]) == 0
+    assert "flags" not in json.loads(capsys.readouterr().out)
+
+
+def test_a_deadline_without_an_answer_is_an_error_in_its_line_of_a_file(
+    model: Ending, tmp_path: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps({"id": text, "question": text}) + "\n" for text in ("silent", "late")))
+    assert kangae.main(["ask", "--file", str(path), "--deadline", "5"]) == 1
+    silent, late = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert (silent["id"], silent["error"]["exit"], silent["error"]["line"]) == ("silent", 7, 1)
+    assert silent["error"]["detail"] == "The deadline came before there was an answer; give more seconds."
+    assert (late["id"], late["answer"]) == ("late", "late")
+    assert kangae.main(["ask", "silent", "--deadline", "5"]) == 7
+    assert capsys.readouterr().err.endswith(f"{silent['error']['detail']}\n")
+
+
+def test_what_is_not_kept_is_not_said_to_be(model: Ending, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    assert kangae.main(["ask", "stop"]) == 130
+    assert capsys.readouterr().err.endswith("Interrupted; what was produced is kept.\n")
+    assert kangae.main(["ask", "stop", "--no-store"]) == 130
+    assert capsys.readouterr().err.endswith("Interrupted; what was produced is not kept.\n")
+    assert kangae.main(["ask", "stop", "--budget", "off"]) == 130
+    assert capsys.readouterr().err == "Interrupted before there was anything to keep.\n"
+    monkeypatch.setenv("KANGAE_STORE", "false")
+    assert kangae.main(["ask", "stop"]) == 130
+    assert capsys.readouterr().err.endswith("Interrupted; what was produced is not kept.\n")
+
+
+def test_a_store_that_cannot_be_written_keeps_nothing(
+    model: Ending, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KANGAE_STATE_DIR", str(tmp_path / "file"))
+    assert kangae.main(["ask", "stop"]) == 130
+    *_, why, told = capsys.readouterr().err.splitlines()
+    assert why.startswith("The reply is not kept: ") and told == "Interrupted; what was produced is not kept."
+
+
+@pytest.mark.parametrize(("store", "words"), [("true", "kept"), ("false", "not kept")])
+def test_an_interrupted_file_says_what_became_of_its_answers(
+    model: Ending, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, store: str, words: str
+) -> None:
+    monkeypatch.setenv("KANGAE_STORE", store)
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps({"question": text}) + "\n" for text in ("stop", "b")))
+    assert kangae.main(["ask", "--file", str(path)]) == 130
+    assert capsys.readouterr().err == f"Interrupted; what was produced is {words}.\n"
+
+
+def test_a_second_ctrl_c_says_what_became_of_the_text(model: Ending, tmp_path: Path, capsys: Capture) -> None:
+    model.interrupts = True
+    assert kangae.main(["ask", "x"]) == 130
+    said = capsys.readouterr()
+    assert said.out == "x\n" and "Ended at once; what was produced is not kept." in " ".join(said.err.split())
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps({"question": text}) + "\n" for text in ("a", "b")))
+    assert kangae.main(["ask", "--file", str(path)]) == 130
+    assert "Ended at once before there was anything to keep." in " ".join(capsys.readouterr().err.split())
+    with Store.open() as store:
+        assert store.conversations() == []
