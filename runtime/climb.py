@@ -12,10 +12,10 @@ from runtime.backends.backend import ModelFacts
 from runtime.control.effort import effort_tokens
 from runtime.events import Done, Failed
 from runtime.judgement import Judgement, cast_votes, judge, judge_vote
-from runtime.reply import Decision, Reply
+from runtime.reply import Decision, Finish, Reply
 from runtime.request import LADDER_VOTES, Budget, Polled, Request, Sampling
 from runtime.rung import LOW, Rung, low_rungs, sure_from
-from runtime.verification import UNSURE
+from runtime.verification import FLAG, UNSURE
 from runtime.votes import Same
 from runtime.voting import TEMPERATURE, summed_usage
 
@@ -81,7 +81,7 @@ class Climb:
             tokens,
             None if left is None else max(_LEAST_SECONDS, left),
             answer_reserve=given.answer_reserve,
-            minimum=given.minimum if tokens != 0 else 0,
+            minimum=given.minimum if tokens is None else min(given.minimum, tokens),
             expected_answer=given.expected_answer,
         )
         self._asked.append(tokens)
@@ -120,6 +120,10 @@ class Climb:
         self._note(rung, verdict)
         return verdict
 
+    def compared(self, seconds: float) -> None:
+        """So long it took to hold the answers of the last rung against each other: that is judging, too."""
+        self._judging[-1] += seconds
+
     def _note(self, rung: Rung, verdict: Judgement) -> None:
         """For the trace; what a check says may quote the thought."""
         failed = verdict.failed
@@ -139,21 +143,25 @@ class Climb:
         return Done(self.result(Judgement(False, failure.error.detail)), index)
 
     def result(self, verdict: Judgement, *, cancelled: bool = False) -> Reply:
-        """The reply that leads, with what all rungs cost; flagged where even that does not stand. What it stands by is
-        one of its checks. `cancelled`: between two rungs."""
+        """The reply that leads, with what all rungs cost; flagged where even that does not stand. Where its answer is
+        not whole, the last whole one is told in its place, and what cut the other one short is why it is flagged. What
+        it stands by is one of its checks. `cancelled`: the climb was broken off."""
         last = self._leader if self._leader is not None else self._replies[-1]
-        whole = [reply for reply in self._replies if reply.answer and reply.finish == "stop"]
-        reply = last if last.answer or not whole else replace(whole[-1], finish=last.finish)
+        whole = [reply for reply in self._replies if _whole(reply)]
+        reply = last if _whole(last) or not whole else whole[-1]
         usage = summed_usage(reply, self._replies)
         trials = usage.answer_tokens - reply.usage.answer_tokens
         usage = replace(usage, probe_tokens=usage.probe_tokens + trials, answer_tokens=reply.usage.answer_tokens)
-        reply = replace(reply, finish="cancelled") if cancelled else reply
+        finish: Finish = "cancelled" if cancelled else reply.finish
         flags, checks = reply.flags, reply.checks
         if verdict.check is not None:
             checks = (*checks, verdict.check)
-        if not verdict.accepted and reply.finish in ("stop", "length"):
+        if not verdict.accepted and finish in ("stop", "length"):
             said = ", ".join(dict.fromkeys(self.answers))
-            flags = (*flags, f"{UNSURE}{verdict.reason}; the rungs said: {said}")
+            # what cut short an answer that is not told; what a check of it failed by is the verdict's reason already
+            cut = () if reply is last else tuple(one for one in last.flags if not one.startswith(FLAG))
+            reason = f"{verdict.reason} ({', '.join(cut)})" if cut else verdict.reason
+            flags = (*flags, f"{UNSURE}{reason}; the rungs said: {said}")
         timings = replace(reply.timings, total_s=sum(self._spans))
         overshoot = max(one.budget.overshoot_tokens for one in self._replies)
         seconds = self._request.budget.seconds
@@ -161,6 +169,7 @@ class Climb:
         votes = cast_votes(self._voters) if self._drawn and len(self._voters) > 1 else ()
         return replace(
             reply,
+            finish=finish,
             usage=usage,
             timings=timings,
             budget=budget,
@@ -185,6 +194,11 @@ class Climb:
         if given is None or rung.tokens == 0:
             return rung.tokens
         return given if rung.tokens is None else min(given, rung.tokens)
+
+
+def _whole(reply: Reply) -> bool:
+    """Whether it has an answer that nothing cut short."""
+    return bool(reply.answer.strip()) and reply.finish == "stop"
 
 
 def polled(requests: Sequence[Request], poll: int) -> list[Request]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from runtime.reply import Check, CloseReason, Reply, Vote
+from runtime.verification import FLAG
 from runtime.votes import Ballot, Same, decided, tally
 
 _MAJORITY: Final = 0.5
@@ -44,9 +45,9 @@ class Judgement:
 def judge(reply: Reply, previous: Sequence[str], same: Same, sure: float) -> Judgement:
     """Whether the reply of one thought stands, given the answers of the rungs before it.
 
-    A failed check always sends it on. It stands if it was computed again, if a rung before it said the same, or if its
-    thought ended by itself and the model was `sure` of the answer (a probability). A check of form alone proves
-    nothing.
+    A failed check, or one that was not made, always sends it on. It stands if it was computed again, if a rung before
+    it said the same, or if its thought ended by itself and the model was `sure` of the answer (a probability). A check
+    of form alone proves nothing.
     """
     if _refused(reply):
         return _refusal(reply)
@@ -127,12 +128,18 @@ def _failed(reply: Reply) -> Check | None:
     return next((check for check in reply.checks if not check.passed), None)
 
 
+def _unjudged(reply: Reply) -> str:
+    """Why it has no verdict of those who were to judge it, as its flag says; empty: it has, or none was to."""
+    return next((flag.removeprefix(FLAG) for flag in reply.flags if flag.startswith(FLAG)), "")
+
+
 def _refused(reply: Reply) -> bool:
     """Whether the answer cannot stand, whatever others say."""
-    return _failed(reply) is not None or not reply.answer.strip() or reply.finish != "stop"
+    return _failed(reply) is not None or bool(_unjudged(reply)) or not reply.answer.strip() or reply.finish != "stop"
 
 
 def _refusal(reply: Reply) -> Judgement:
     failed = _failed(reply)
-    reason = "there was no whole answer" if failed is None else f"{failed.name}: {failed.detail}"
+    unjudged = _unjudged(reply) or "there was no whole answer"
+    reason = unjudged if failed is None else f"{failed.name}: {failed.detail}"
     return Judgement(False, reason, failed=failed)

@@ -31,16 +31,17 @@ from runtime.voting import forwarder
 
 @dataclass(frozen=True)
 class _Checked:
-    """A thought's reply with its checks, and the seconds that they took."""
+    """A thought's reply with its checks, and the seconds that they took; `interrupted`: before all were made."""
 
     reply: Reply
     seconds: float
+    interrupted: bool = False
 
 
 @dataclass(frozen=True)
 class _Told:
     """Whether the answer of a question stands on a rung; `last`: there is nothing to climb for; `cancelled`: some of
-    its thoughts were."""
+    its thoughts were, or their judging."""
 
     index: int
     verdict: Judgement
@@ -105,7 +106,7 @@ class LadderResponder(OuterResponder):
                         index, climb, verdict = event.index, climbs[event.index], event.verdict
                         onward = next((one for one in steps[place + 1 :] if climb.takes(one)), None)
                         stands = verdict.accepted and not verdict.open
-                        if stands or event.last or climb.spent_time or onward is None:
+                        if stands or event.last or event.cancelled or climb.spent_time or onward is None:
                             yield Done(climb.result(verdict, cancelled=event.cancelled and not stands), index)
                             continue
                         climbing.append(index)
@@ -144,10 +145,13 @@ class LadderResponder(OuterResponder):
             if not own.over and any(one.kind == "truth" and one.passed for one in checked.reply.checks):
                 for sibling in own.branches:  # nothing that they say can be better
                     inner.cancel(sibling)
-            yield from self._told(rung, own, climbs, open_ones, control)
+            yield from self._told(rung, own, climbs, open_ones, stopped)
+
+        def stopped(index: int) -> bool:
+            return inner.cancelled or control.stopped(index)  # a Ctrl-C in here cancels the inner one alone
 
         try:
-            with Judges[_Checked](lambda: control.cancelled) as judges:
+            with Judges[_Checked](lambda: inner.cancelled) as judges:
                 for event in self.inner.respond_many(asked, inner):
                     own = owners[event.branch]
                     if isinstance(event, Done):
@@ -163,33 +167,48 @@ class LadderResponder(OuterResponder):
                             del open_ones[own.index]
                             yield climbs[own.index].failed(event, own.index)
                         else:
-                            yield from self._told(rung, own, climbs, open_ones, control)
+                            yield from self._told(rung, own, climbs, open_ones, stopped)
                     elif event.branch == own.branches[0] and not isinstance(event, AnswerDelta):
                         yield replace(event, branch=own.index)  # an answer is shown once it stands
                     for branch, checked in judges.ready():
                         yield from arrived(branch, checked)
+                if inner.cancelled:
+                    control.cancel()  # nor are the rungs above to be asked
                 for branch, checked in judges.rest():
                     yield from arrived(branch, checked)
         finally:
             control.forget(forward)
         for index, own in open_ones.items():  # cancelled before it was begun: what was said before is not lost
             if own.checked:
-                climbs[index].add(rung, [one.reply for one in own.checked.values()], _longest(own))
+                self._added(rung, own, climbs[index])
             if climbs[index].answers:
                 yield Done(climbs[index].result(Judgement(False, "it was cancelled"), cancelled=True), index)
 
     def _told(
-        self, rung: Rung, own: _Asked, climbs: Sequence[Climb], open_ones: dict[int, _Asked], control: Control
+        self,
+        rung: Rung,
+        own: _Asked,
+        climbs: Sequence[Climb],
+        open_ones: dict[int, _Asked],
+        stopped: Callable[[int], bool],
     ) -> Iterator[_Told]:
         """Whether the answer stands, once all thoughts of a question are there; the climb has then passed that rung."""
         if not own.over or own.index not in open_ones or not own.checked:
             return
         del open_ones[own.index]
+        verdict = self._added(rung, own, climbs[own.index])
+        checked = list(own.checked.values())
+        last = all(one.reply.finish in ("cancelled", "error") for one in checked)
+        cut = stopped(own.index) and any(one.reply.finish == "cancelled" for one in checked)
+        yield _Told(own.index, verdict, last, cut or any(one.interrupted for one in checked))
+
+    def _added(self, rung: Rung, own: _Asked, climb: Climb) -> Judgement:
+        """The climb has passed this rung: what is held of its answers."""
+        start = self._clock()
         replies = [own.checked[branch].reply for branch in own.branches if branch in own.checked]
-        verdict = climbs[own.index].add(rung, replies, _longest(own))
-        last = all(reply.finish in ("cancelled", "error") for reply in replies)
-        cancelled = control.stopped(own.index) and any(reply.finish == "cancelled" for reply in replies)
-        yield _Told(own.index, verdict, last, cancelled)
+        verdict = climb.add(rung, replies, max(one.seconds for one in own.checked.values()))
+        climb.compared(self._clock() - start)
+        return verdict
 
     def _judgement(self, reply: Reply, climb: Climb, stopped: Callable[[], bool]) -> Callable[[], _Checked]:
         """What judges a thought's reply, to be called by another thread."""
@@ -198,14 +217,17 @@ class LadderResponder(OuterResponder):
         verifiers = self._verifiers if reply.finish in ("stop", "length") else ()
 
         def check() -> _Checked:
+            interrupted = False
+
+            def noticed() -> bool:
+                nonlocal interrupted
+                interrupted = interrupted or stopped()
+                return interrupted
+
             seconds = None if left is None else left - (self._clock() - start)
             checked = verified(
-                reply, verifiers, options=climb.options, seconds=seconds, clock=self._clock, stopped=stopped
+                reply, verifiers, options=climb.options, seconds=seconds, clock=self._clock, stopped=noticed
             )
-            return _Checked(checked, self._clock() - start)
+            return _Checked(checked, self._clock() - start, interrupted)
 
         return check
-
-
-def _longest(own: _Asked) -> float:
-    return max(one.seconds for one in own.checked.values())

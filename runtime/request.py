@@ -13,7 +13,7 @@ Role = Literal["system", "user", "assistant"]
 EFFORTS = ("off", "low", "medium", "high")
 """What a person may ask for in words; `runtime.control.effort` tells it in tokens."""
 LADDER_VOTES = 5
-"""Thoughts of the ladder's last rung: a model that is opened for it needs so many places."""
+"""Most thoughts that vote on the ladder, that of its long rung among them."""
 _IDENTITY = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
@@ -181,6 +181,9 @@ class Request:
     voting: Voting | None = None
     verifier_options: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """What verifiers need to know of this question: see `runtime.verifiers.verifier.Case`."""
+    verifiers: tuple[str, ...] = field(default=(), compare=False)
+    """The names of those who judge the answer, which a turn that is gone on with brings along; no responder asks
+    them."""
     confidence: bool = False
     """Whether the reply tells how sure the model was of its answer; costs a look at all logits for each token of it."""
 

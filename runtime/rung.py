@@ -15,7 +15,8 @@ LOW: Final = ("off", "short")
 """The rungs below a whole thought."""
 SURE: Final = 0.95
 """Confidence from which the answer of a thought that closed by itself stands (arXiv 2504.15895 takes as much)."""
-_AT_ONCE: Final = 2
+PLACES: Final = 2
+"""Most thoughts of a question that are decoded at once: a model that is opened for the ladder needs so many places."""
 _SMALL: Final = 100_000_000  # parameters
 
 
@@ -32,7 +33,7 @@ def rungs(facts: ModelFacts) -> tuple[Rung, ...]:
     """All rungs for a model. The votes are drawn a few at a time, so that they end as soon as they are decided
     (arXiv 2401.10480); the long thought has cast the first of them."""
     low, high = effort_tokens("low", facts), effort_tokens("high", facts)
-    sizes = [min(_AT_ONCE, LADDER_VOTES - cast) for cast in range(1, LADDER_VOTES, _AT_ONCE)]
+    sizes = [min(PLACES, LADDER_VOTES - cast) for cast in range(1, LADDER_VOTES, PLACES)]
     votes = [Rung("votes", high, size) for size in sizes]
     return (Rung("off", 0), Rung("short", low), Rung("long", high), *votes)
 

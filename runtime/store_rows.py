@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from runtime.reply import Decision, Reply
 
@@ -14,10 +14,14 @@ DECISION = 'token, rule, number, "limit", words, quote'
 _DECISION_NAMES = ("token", "rule", "number", "limit", "words", "quote")
 
 
+NOTES: Final = ("resumed: ", "probe: ")
+"""What the flags begin with that tell how the turn went and put nothing in doubt: no person has to settle them."""
+
+
 @dataclass(frozen=True)
 class ReplyRows:
     """A reply as it is kept: what is not its thought is one record; the thought, which may be forgotten sooner, and the
-    decisions, which quote it, are kept apart."""
+    decisions, which quote it, are kept apart. `flags` are those that a person is to settle; the record holds all."""
 
     question: str
     answer: str
@@ -33,8 +37,9 @@ class ReplyRows:
         del record["thinking"]
         if reply.decisions:
             record["decisions"] = []  # their place
+        flags = tuple(flag for flag in reply.flags if not flag.startswith(NOTES))
         return cls(
-            clean(reply.question), clean(reply.answer), json.dumps(record), reply.thinking, reply.decisions, reply.flags
+            clean(reply.question), clean(reply.answer), json.dumps(record), reply.thinking, reply.decisions, flags
         )
 
     def add_beside(self, change: sqlite3.Connection, number: int, now: float) -> None:

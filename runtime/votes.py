@@ -7,27 +7,20 @@ arXiv 2505.17813).
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import math
 import re
-import threading
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from models.errors import MissingPackageError
-from runtime.matching import folded, is_correct
+from runtime.matching import folded
+from runtime.mathematics import MOST_SECONDS, equal_mathematics
 from runtime.reply import CloseReason, Finish
 
 Same = Callable[[str, str], bool]
 
 _TIE_DIGITS: Final = 9  # weights that differ by less are equal: sums of floating-point numbers are not exact
-
-_MOST_SECONDS: Final = 2.0
-_COMPARING: Final = threading.Lock()
-"""Mathematics is compared with all warnings off, for the whole process: by one thread at a time."""
 
 _SUPERSCRIPTS = re.compile(r"[⁺⁻]?[⁰¹²³⁴-⁹]+")
 _FRACTION_AFTER_DIGIT = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
@@ -139,37 +132,13 @@ def same_text(one: str, other: str) -> bool:
     return normalised(one) == normalised(other)
 
 
-def same_mathematics(one: str, other: str) -> bool:
+def same_mathematics(one: str, other: str, seconds: float = MOST_SECONDS) -> bool:
     """Whether two answers are the same text or the same mathematics, in either direction.
 
-    Mathematics is compared by math-verify; where that is not installed, or takes longer than a moment, only the text
+    Mathematics is compared by math-verify; where that is not installed, or takes longer than `seconds`, only the text
     is. May be called by any thread.
     """
-    return same_text(one, other) or _compared(one, other)
-
-
-def _compared(one: str, other: str) -> bool:
-    """The verdict of math-verify, within `_MOST_SECONDS`. Its own limits are signals, which only the main thread gets,
-    so it is waited for from outside; one that is not done by then is left to itself, and ends with the process."""
-    try:
-        importlib.import_module("math_verify")  # takes a second once, which is no part of the limit
-    except ImportError:
-        return False
-    found: list[bool] = []
-
-    def compare() -> None:
-        with contextlib.suppress(MissingPackageError):
-            found.append(is_correct(one, other, "math") or is_correct(other, one, "math"))
-
-    if not _COMPARING.acquire(timeout=_MOST_SECONDS):
-        return False
-    try:
-        worker = threading.Thread(target=compare, name="mathematics", daemon=True)
-        worker.start()
-        worker.join(_MOST_SECONDS)
-    finally:
-        _COMPARING.release()
-    return bool(found and found[0])
+    return same_text(one, other) or equal_mathematics(one, other, min(seconds, MOST_SECONDS))
 
 
 def normalised(answer: str) -> str:

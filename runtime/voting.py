@@ -7,13 +7,16 @@ over as soon as its outcome cannot change: arXiv 2401.10480 (early-stopping self
 from __future__ import annotations
 
 import functools
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from models.errors import UsageError
 from runtime.events import AnswerDelta, Done, Event, Failed, Voted
 from runtime.final_answer import same_final_answer
+from runtime.mathematics import MOST_SECONDS, load
 from runtime.outer_responder import OuterResponder
 from runtime.reply import Reply, Usage, Vote
 from runtime.request import Polled, Request, Sampling, Voting
@@ -22,6 +25,8 @@ from runtime.votes import Ballot, Same, decided, tally
 
 TEMPERATURE = 0.8
 """Where the model's own way of drawing is greedy, all thoughts would be one."""
+_SHARE = 0.1
+"""Of what a deadline leaves, for one comparison of formulas: the thoughts that are still decoded wait for it."""
 
 
 @dataclass
@@ -32,6 +37,8 @@ class _Poll:
     voting: Voting
     branches: range
     same: Same
+    begun: float | None = None
+    """The moment of its first event; None: there was none yet."""
     replies: dict[int, Reply] = field(default_factory=dict)
     order: list[int] = field(default_factory=list)
     failures: list[Failed] = field(default_factory=list)
@@ -54,20 +61,23 @@ def _ballot(branch: int, reply: Reply, place: int, voting: Voting) -> Ballot:
 
 class VotingResponder(OuterResponder):
     """Implements `Responder` over another one: requests without a vote go through as they are. `same`: which answers
-    are one; `places`: how many sequences the inner one decodes at once (None: not known)."""
+    are one (None: `same_final_answer`, within what a deadline leaves); `places`: how many sequences the inner one
+    decodes at once (None: not known); `clock` tells seconds."""
 
     def __init__(
         self,
         inner: Responder,
         default_sampling: Callable[[], Sampling],
         *,
-        same: Same = same_final_answer,
+        same: Same | None = None,
         places: int | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         super().__init__(inner)
         self._default_sampling = default_sampling
         self._same = same
         self._places = places
+        self._clock = clock
 
     def respond(self, request: Request, control: Control | None = None) -> Iterator[Event]:
         """Events of one turn, `Done` last; of a vote, `Voted` for each answer, and the text of its first thought."""
@@ -108,6 +118,8 @@ class VotingResponder(OuterResponder):
     def _polled(self, requests: Sequence[Request], outer_control: Control, start: int) -> Iterator[Event]:
         """Events of the polls on these requests, which are those from `start` on for who asked."""
         polls = self._polls(requests)
+        if any(len(poll.branches) > 1 and poll.request.budget.seconds is not None for poll in polls):
+            load()  # a second, which no deadline should lose while thoughts are decoded
         owners = [outer for outer, poll in enumerate(polls) for _ in poll.branches]
         inner = Control()
         forward = forwarder(outer_control, inner, {start + index: poll.branches for index, poll in enumerate(polls)})
@@ -116,6 +128,8 @@ class VotingResponder(OuterResponder):
             for event in self.inner.respond_many([one for poll in polls for one in _drawn(poll)], inner):
                 outer = owners[event.branch]
                 poll = polls[outer]
+                if poll.begun is None:
+                    poll.begun = self._clock()
                 if isinstance(event, Done):
                     yield from self._came(poll, event.branch, event.reply, outer)
                     yield from self._counted(poll, outer, inner)
@@ -136,10 +150,18 @@ class VotingResponder(OuterResponder):
         for request in requests:
             voting = request.voting or Voting(1)
             branches = range(start, start + voting.count)
-            # the same answers are held against each other after each one that comes
-            polls.append(_Poll(self._prepared(request, voting), voting, branches, functools.cache(self._same)))
+            poll = _Poll(self._prepared(request, voting), voting, branches, self._same or same_final_answer)
+            if self._same is None and request.budget.seconds is not None:
+                poll.same = functools.partial(self._same_in_time, poll)
+            poll.same = functools.cache(poll.same)  # the same answers are compared after each one that comes
+            polls.append(poll)
             start += voting.count
         return polls
+
+    def _same_in_time(self, poll: _Poll, one: str, other: str) -> bool:
+        seconds, begun = poll.request.budget.seconds or math.inf, poll.begun
+        left = seconds if begun is None else begun + seconds - self._clock()
+        return same_final_answer(one, other, min(MOST_SECONDS, max(0.0, left) * _SHARE))
 
     def _prepared(self, request: Request, voting: Voting) -> Request:
         """The request as each thought is asked: drawn, not greedy, and telling how sure it is."""

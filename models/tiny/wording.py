@@ -222,8 +222,10 @@ _NEAR: Mapping[str, Callable[[random.Random], str]] = {
 
 
 class Refusals:
-    """Questions outside the skills, from patterns and lists of fillers; half of them near forms: arithmetic like that
-    of a skill and not within it (decimals, a third factor, a divisor of two digits)."""
+    """Questions outside the skills, from patterns and lists of fillers.
+
+    Four in ten are near forms: arithmetic like that of a skill and not within it (decimals, a third factor, a divisor
+    of two digits)."""
 
     def __init__(self, path: Path = WORDINGS / "refusals.toml") -> None:
         tables: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -234,7 +236,7 @@ class Refusals:
 
     def ask(self, language: Language, rng: random.Random) -> str:
         """One question that no skill answers."""
-        near = rng.random() < 0.5
+        near = rng.random() < 0.4
         text = expand(rng.choice((self._near if near else self._patterns)[language]), rng)
         fill = self._fill[language]
         text = re.sub(

@@ -10,7 +10,7 @@ from models.errors import CannotMeetError, InternalError, KangaeError, ResourceE
 from runtime import opening
 from runtime.events import Done, Failed
 from runtime.ladder import LadderResponder
-from runtime.matching import is_correct
+from runtime.mathematics import is_correct_in_time
 from runtime.problems import Problem
 from runtime.reply import ModelLabel, Reply, SpentBudget, Timings, Usage
 from runtime.request import LADDER_VOTES, Budget, Endings, Message, Request, Sampling, Voting
@@ -55,7 +55,7 @@ class Run:
 class Asking:
     """An open model and how it is asked. Used as a context it closes the model.
 
-    `verifiers` judge on the ladder, which needs a responder that can vote; None: nothing climbs.
+    `verifiers` judge on the ladder; None: nothing climbs. Requests with votes need a responder that can count them.
     """
 
     def __init__(
@@ -142,6 +142,8 @@ class Asking:
                     failures.append(_failure(event.reply))
                 replies[event.branch] = event.reply
         seconds = time.perf_counter() - start
+        if len(replies) + len(unmet) < len(requests):  # the others were cancelled before they were begun
+            raise KeyboardInterrupt
         if failures and all(reply.finish == "error" for reply in replies.values()):
             raise failures[0]  # it is not the problem
         asked = [problem for _ in samplings for problem in problems]
@@ -189,7 +191,7 @@ def _drawing(sampling: Sampling | None) -> Sampling | None:
 
 
 def _judge(problem: Problem, reply: Reply) -> Outcome:
-    correct = reply.finish != "error" and is_correct(reply.answer, problem.expected or "", problem.check)
+    correct = reply.finish != "error" and is_correct_in_time(reply.answer, problem.expected or "", problem.check)
     return Outcome(problem, reply, correct)
 
 

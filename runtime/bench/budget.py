@@ -101,10 +101,17 @@ def compare_budgets(
 
 
 def _require_trials(asking: Asking, problems: Sequence[Problem], method: Method, budgets: Sequence[int | None]) -> None:
-    """Make sure, with one short thought, that a method of trial answers can try any: without them it is another one."""
+    """Make sure, with one short thought, that a method of trial answers can try any: without them it is another one.
+    Where no problem can be met, its row tells so."""
     if method.endings is None or method.endings.probing is None or not any(budget != 0 for budget in budgets):
         return
-    reason = asking.ask(problems[:1], 1, endings=method.endings).untried
+    reason = ""
+    for problem in problems:
+        try:
+            reason = asking.ask([problem], 1, endings=method.endings).untried
+        except CannotMeetError:
+            continue
+        break
     if reason:
         raise CannotMeetError(
             f"The method {method.name} cannot be measured on {asking.responder.facts.name}: {reason}. "

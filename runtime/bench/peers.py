@@ -11,11 +11,11 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.errors import InternalError, UsageError
+from models.errors import InternalError, KangaeError, UsageError
 from runtime import machine
 from runtime.bench.peer_tools import PeerTools, peer_tools
 from runtime.bench.random_model import QWEN3_0_6B, Shape, kept_random_model
@@ -86,6 +86,8 @@ def compare(
 
     `path` None: models of random weights in `shape`, in each of `quants`, kept in `cache` beside the built tools.
     `find_widths`: first look which numbers of sequences go faster in slices, as `bench speed` does, and use that.
+    Ctrl-C gives the rows measured so far, with `"interrupted": true`; an error after the first row does so with
+    `"error"`.
     """
     if pairs < 1:
         raise UsageError(f"{pairs} pairs measure nothing; give at least 1.")
@@ -94,14 +96,24 @@ def compare(
     tools = peer_tools(cache, tell)
     threads = threads or machine.physical_cores()
     rows: list[Row] = []
-    for model in [path] if path is not None else _random_models(cache, shape, quants, tell):
-        rows += _compare_model(model, tools, sizes, pairs, threads, find_widths, tell)
+    ending: dict[str, object] = {}
+    try:
+        for model in [path] if path is not None else _random_models(cache, shape, quants, tell):
+            for row in _compare_model(model, tools, sizes, pairs, threads, find_widths, tell):
+                rows.append(row)
+    except KeyboardInterrupt:
+        ending["interrupted"] = True
+    except KangaeError as error:
+        if not rows:
+            raise
+        ending |= error.as_json()
     return {
         "rows": [row.as_json() for row in rows],
         "device": machine.probe(cache).device,
         "threads": threads,
         "sizes": {"prompt": sizes.prompt, "depth": sizes.depth, "tokens": sizes.tokens},
         "llama_cpp_python": tools.version,
+        **ending,
     }
 
 
@@ -111,7 +123,7 @@ def _random_models(cache: Path, shape: Shape, quants: Sequence[str], tell: Progr
 
 def _compare_model(
     model: Path, tools: PeerTools, sizes: Sizes, pairs: int, threads: int, find_widths: bool, tell: Progress
-) -> list[Row]:
+) -> Iterator[Row]:
     widths: dict[int, int] = {}
     if find_widths:
         tell(f"{model.name}: widths")
@@ -139,7 +151,6 @@ def _compare_model(
                 _Batched(tools.batched_bench, model, sizes, count, threads),
             )
         )
-    rows = []
     for peer, name, ours, theirs in measures:
         runs = []
         for number in range(pairs):
@@ -147,11 +158,10 @@ def _compare_model(
             first, second = (ours, theirs) if number % 2 == 0 else (theirs, ours)
             one, other = first(), second()
             runs.append((one, other) if first is ours else (other, one))
-        rows.append(_row(peer, name, model.name, [(a.tps, b.tps) for a, b in runs], larger_is_better=True))
+        yield _row(peer, name, model.name, [(a.tps, b.tps) for a, b in runs], larger_is_better=True)
         if name == "decode_tps":
             peaks = [(a.peak / (1 << 20), b.peak / (1 << 20)) for a, b in runs]
-            rows.append(_row(peer, "peak_mb", model.name, peaks, larger_is_better=False))
-    return rows
+            yield _row(peer, "peak_mb", model.name, peaks, larger_is_better=False)
 
 
 def _row(peer: str, measure: str, model: str, runs: Sequence[tuple[float, float]], *, larger_is_better: bool) -> Row:

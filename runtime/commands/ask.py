@@ -34,7 +34,6 @@ from runtime.commands.reply_end import (
     with_short_thought,
 )
 from runtime.commands.verify_options import Judging, add_verify_options, chosen_judging
-from runtime.request import LADDER_VOTES
 from runtime.settings import Settings, load_settings, parse_count
 
 if TYPE_CHECKING:
@@ -166,15 +165,17 @@ def _answer_one(
     arguments: argparse.Namespace, settings: Settings, budget: Budget, system: str, question: str, judging: Judging
 ) -> int:
     from runtime.request import Resumable
+    from runtime.rung import PLACES
 
     ladder = judging.verifiers if climbs(arguments) else None
-    places = max(arguments.votes, LADDER_VOTES if climbs(arguments) else 1)
+    places = max(arguments.votes, PLACES if climbs(arguments) else 1)
     responder = open_responder(arguments, settings, sequences=places, votes=arguments.votes, ladder=ladder)
     try:
         budget = settled(budget, arguments, responder)
         sampling = make_sampling(arguments, settings, responder, thinking=not budget.off)
         request = make_request(question, system, budget, sampling, uuid.uuid4().hex, votes=arguments.votes)
-        request = replace(request, verifier_options=judging.options)
+        names = tuple(one.name for one in judging.verifiers)
+        request = replace(request, verifiers=names, verifier_options=judging.options)
         if places == 1 and settings.store and not arguments.no_store:
             request = Resumable.of(request)
         return answer(arguments, settings, responder, request, judging, climbing=ladder is not None)
@@ -229,11 +230,16 @@ def answer(
             if not hung_up:
                 reply = end_of(reply, request, responder)
             reply = with_short_thought(reply, request.budget)
+            interrupted = False
             if not climbing:
                 options = judging.options_for(request.verifier_options)
-                reply = judged(reply, judging.verifiers, request.budget.seconds, options=options)
+                seconds = request.budget.seconds
+                reply = judged(reply, judging.verifiers, seconds, options=options, stopped=lambda: control.cancelled)
+                interrupted = bool(judging.verifiers) and control.cancelled
             system = next((one.content for one in request.messages if one.role == "system"), "")
-            return _finish(arguments, settings, system, reply, judging, hung_up=hung_up, resumed=resumed)
+            return _finish(
+                arguments, settings, system, reply, judging, hung_up=hung_up, resumed=resumed, interrupted=interrupted
+            )
     except KeyboardInterrupt:
         session = kept_session(request.id)
         name = resumable_name(request.id, session)
@@ -249,9 +255,10 @@ def _finish(
     *,
     hung_up: bool,
     resumed: bool,
+    interrupted: bool,
 ) -> int:
     """Print and keep a whole reply; the answer is printed before the store is touched. `hung_up`: nobody reads it;
-    `resumed`: a part of it was kept before."""
+    `resumed`: a part of it was kept before; `interrupted`: while it was judged."""
     from models.plain_text import json_line
     from runtime.commands.keep import Keeper
     from runtime.commands.output import write_out
@@ -271,7 +278,9 @@ def _finish(
         tell([fault.detail])
         return fault.exit_code
     if reply.finish != "cancelled" and not hung_up:
-        return code or (exit_code_of(reply) if arguments.json else tell_end(reply, judging.verifiers))
+        code = code or (exit_code_of(reply) if arguments.json else tell_end(reply, judging.verifiers))
+        if not interrupted:
+            return code
     if not arguments.json:
         produced = bool(reply.thinking or reply.answer)
         name = resumable_name(reply.id, keeper.session)

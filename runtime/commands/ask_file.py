@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,9 +20,8 @@ from runtime.commands.output import write_out
 from runtime.commands.reply_end import ended_at_once, fault_of, tell_stopped, with_short_thought
 from runtime.events import Done, Failed
 from runtime.judges import Judges
-from runtime.matching import is_correct
+from runtime.mathematics import is_correct_in_time
 from runtime.problems import Problem, parse_problem, read_lines
-from runtime.request import LADDER_VOTES
 from runtime.responder import Control
 from runtime.verification import doubts, judged, record_of
 
@@ -132,9 +130,11 @@ def _answer(
 ) -> None:
     """Answer the good lines; what was printed is added to `kept` at once."""
     if good:
+        from runtime.rung import PLACES
+
         votes = arguments.votes
         ladder = judging.verifiers if climbs(arguments) else None
-        places = _places(chosen(arguments, settings, "parallel"), len(good), votes if ladder is None else LADDER_VOTES)
+        places = _places(chosen(arguments, settings, "parallel"), len(good), votes if ladder is None else PLACES)
         responder = open_responder(arguments, settings, sequences=places, votes=votes, ladder=ladder)
         try:
             with CancelOnInterrupt(control), Judges["Reply | KangaeError"](lambda: control.cancelled) as judges:
@@ -186,7 +186,6 @@ class _Verdicts:
     def __init__(self, verifiers: Sequence[Verifier], budget: Budget) -> None:
         self._verifiers = verifiers
         self._budget = budget
-        self._comparing = threading.Lock()  # mathematics is compared with all warnings off, for the whole process
 
     def takes_long(self, problem: Problem) -> bool:
         """Whether the decoding should not wait for it."""
@@ -209,8 +208,7 @@ class _Verdicts:
             if problem.expected is None:
                 return found
             try:
-                with self._comparing:
-                    correct = is_correct(found.answer, problem.expected, problem.check)
+                correct = is_correct_in_time(found.answer, problem.expected, problem.check)
             except MissingPackageError as error:
                 return error
             return replace(found, expected=problem.expected, correct=correct)

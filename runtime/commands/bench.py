@@ -199,14 +199,14 @@ def run_peers(arguments: argparse.Namespace) -> int:
     )
     if arguments.json:
         print(json_line(found))
-        return 0
+        return _ending(arguments, found)
     rows = [["PEER", "MEASURE", "MODEL", "OURS", "THEIRS", "RATIO", "FROM", "TO"]]
     for row in found["rows"]:
         numbers = [f"{row[name]:.2f}" for name in ("ours", "theirs")]
         ratios = [f"{row[name]:.3f}" for name in ("ratio", "ratio_low", "ratio_high")]
         rows.append([row["peer"], row["measure"], row["model"], *numbers, *ratios])
     print(table(rows))
-    return 0
+    return _ending(arguments, found)
 
 
 def run_control(arguments: argparse.Namespace) -> int:
@@ -260,6 +260,11 @@ def run_budget(arguments: argparse.Namespace) -> int:
         from runtime.bench.pictures import write_pictures
 
         write_pictures(folder, draw_curves(found))
+    return _ending(arguments, found)
+
+
+def _ending(arguments: argparse.Namespace, found: dict[str, Any]) -> int:
+    """The exit code of a measuring that may have been broken off; the error that did so is told beside the table."""
     if "error" in found:
         if not arguments.json:
             print(f"{found['error']['title']}: {found['error']['detail']}", file=sys.stderr)
@@ -318,15 +323,16 @@ def _asking(arguments: argparse.Namespace, settings: Settings, count: int, metho
     from runtime.bench.asking import Asking
 
     votes = max((method.voting.count for method in methods if method.voting), default=1)
+    places = votes
     verifiers: Sequence[Verifier] | None = None
     if any(method.ladder for method in methods):
-        from runtime.request import LADDER_VOTES
+        from runtime.rung import PLACES
         from runtime.verifiers.registry import choose
 
         verifiers = choose("auto")
-        votes = max(votes, LADDER_VOTES)
+        places = max(places, PLACES)
     probing = any(method.endings and method.endings.probing for method in methods)
-    sequences = min(count * votes, max(votes, chosen(arguments, settings, "parallel")))
+    sequences = min(count * places, max(places, chosen(arguments, settings, "parallel")))
     responder = open_responder(arguments, settings, sequences=sequences, spare=int(probing), votes=votes)
     return Asking(
         responder,

@@ -115,16 +115,15 @@ def open_responder(
         started=getattr(arguments, "started", None),
         profile=not getattr(arguments, "no_profile", False),
     )
-    if votes <= 1 and ladder is None:
+    if ladder is not None:
+        from runtime.ladder import LadderResponder
+
+        return LadderResponder(responder, ladder)
+    if votes <= 1:
         return responder
     from runtime.voting import VotingResponder
 
-    voting = VotingResponder(responder, lambda: opening.default_sampling(responder, thinking=True), places=sequences)
-    if ladder is None:
-        return voting
-    from runtime.ladder import LadderResponder
-
-    return LadderResponder(voting, ladder)
+    return VotingResponder(responder, lambda: opening.default_sampling(responder, thinking=True), places=sequences)
 
 
 def make_sampling(

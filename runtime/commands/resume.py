@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from models.errors import KangaeError, UsageError
 from models.locations import state_folder
 from runtime.commands.options import add_opening_options, open_responder
-from runtime.commands.verify_options import add_verify_options, chosen_judging
+from runtime.commands.verify_options import add_verify_options, judging_again
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -39,7 +39,7 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     add_verify_options(parser)
     add_opening_options(parser)
-    parser.set_defaults(run=run, no_store=False)
+    parser.set_defaults(run=run, no_store=False, verify=None)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,15 +50,15 @@ def run(arguments: argparse.Namespace) -> int:
     from runtime.turn.kept_turns import KeptTurns
 
     settings = load_settings()
-    judging = chosen_judging(arguments)
     turns = KeptTurns()
     turn = turns.read(_identity(turns, arguments.id))
+    judging = judging_again(arguments, turn.request)
     if arguments.context is None:
         arguments.context = turn.context  # with another one its limits, and so its text, would be others
     probing = turn.request.endings is not None and turn.request.endings.probing is not None
     responder = open_responder(arguments, settings, spare=1 if probing else 0, name=arguments.model or turn.model.file)
     try:
-        request = Resumable.of(turn.request, resumed=True)
+        request = Resumable.of(turn.request, resumed=True, verifier_options=judging.options)
         return answer(arguments, settings, responder, request, judging, resumed=True)
     finally:
         responder.close()

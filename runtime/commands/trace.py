@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.columns import cells
 from models.plain_text import one_line, strip_controls
+from runtime.store_rows import NOTES
 
 if TYPE_CHECKING:
     from runtime.store_flags import Flag, Settlement
@@ -21,6 +22,7 @@ def trace_lines(record: Mapping[str, Any], flags: Iterable[Flag]) -> list[str]:
     parts: list[tuple[str, list[str]]] = [
         ("Checks", [_check(one) for one in record.get("checks", ())]),
         ("Flags", [flag_text(one) for one in flags]),
+        ("Notes", [one_line(one) for one in record.get("flags", ()) if one.startswith(NOTES)]),
         ("Votes", [_vote(one) for one in record.get("votes", ())]),
         ("Decisions, by thinking token", list(_decisions(record.get("decisions", ())))),
     ]

@@ -13,6 +13,7 @@ from models.errors import UsageError
 from models.plain_text import shorten
 
 if TYPE_CHECKING:
+    from runtime.request import Request
     from runtime.verifiers.verifier import Verifier
 
 _MOST_BYTES: Final = 4 << 20
@@ -64,6 +65,22 @@ def chosen_judging(arguments: argparse.Namespace, *, climbing: bool = False, lin
     if options and not any(one.name == _SCHEMA for one in verifiers):
         verifiers = (*verifiers, *choose(_SCHEMA))
     return Judging(verifiers, options)
+
+
+def judging_again(arguments: argparse.Namespace, request: Request) -> Judging:
+    """Who judges a turn that goes on: those whom the flags name, else those who were to judge it when it began. What a
+    flag says of the question wins over what was kept of it (`--verify` is None where it was not given).
+
+    Raises UsageError for a name that is none (any more), and as `chosen_judging` does.
+    """
+    kept = dict(request.verifier_options)
+    if arguments.verify is None and arguments.schema is None:
+        from runtime.verifiers.registry import choose
+
+        return Judging(tuple(one for name in request.verifiers for one in choose(name)), kept)
+    arguments.verify = arguments.verify or "none"
+    judging = chosen_judging(arguments, lines=_SCHEMA in kept)
+    return Judging(judging.verifiers, {**kept, **judging.options})
 
 
 def read_schema(path: str) -> Any:

@@ -64,17 +64,14 @@ ANSWER: Final = Patience(window=1024, cycle=384, wordless=1024, span=384, rounds
 class LoopGuard:
     """Watches one text. Feed it every sampled token; once it finds a loop it says so until `calm` is called.
 
-    `kind`: by which sign a loop was found ("cycle" for cycles and phrases), None while there is none; `since`: index
-    (from 0, over all tokens fed) of the token at which the repetition began; `fired`: how many loops were found so far.
+    `kind`: by which sign a loop was found ("cycle" for cycles and phrases), None while there is none; `found`: all
+    loops that were found so far, in tokens fed.
     """
 
     def __init__(self, patience: Patience = THOUGHT) -> None:
         self._patience = patience
         self.kind: Kind | None = None
-        self.since: int | None = None
-        self.fired = 0
         self.found: list[FoundLoop] = []
-        """All loops that were found."""
         self._fed = 0
         self._quiet_until = 0
         self._ids: list[str] = []  # one character a token: strings are searched much faster than lists
@@ -98,12 +95,12 @@ class LoopGuard:
             self._look(prose)
 
     def calm(self, tokens: int) -> None:
-        """Start afresh, all but `fired`, and report nothing for the next `tokens` tokens.
+        """Start afresh, all but `found`, and report nothing for the next `tokens` tokens.
 
         To be called when something is begun against the loop, such as a repetition penalty for `tokens` tokens. They
         are watched all the same: what still goes in circles when they are over is reported at once.
         """
-        self.kind, self.since = None, None
+        self.kind = None
         self._ids.clear()
         self._pieces.clear()
         self._quiet_until = self._fed + tokens
@@ -122,9 +119,8 @@ class LoopGuard:
                 found = _paragraphs(self._pieces, patience) or _lines(self._pieces, patience)
         if found is not None:
             self.kind = found.kind
-            self.since = self._fed - len(ids) + found.start
-            self.fired += 1
-            self.found.append(FoundLoop(self._fed, found.kind, self.since, found.length))
+            since = self._fed - len(ids) + found.start
+            self.found.append(FoundLoop(self._fed, found.kind, since, found.length))
 
 
 class _Found(NamedTuple):

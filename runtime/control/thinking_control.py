@@ -122,7 +122,7 @@ class View(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Decision:
+class Ruling:
     """Close the thought (with the family's message or, if the thought had ended by itself, without it), or end the
     turn."""
 
@@ -131,7 +131,7 @@ class Decision:
     finish: Finish | None = None
 
 
-CONTINUE = Decision()
+CONTINUE = Ruling()
 Rule = Callable[[View, Limits], CloseReason | None]
 
 
@@ -217,7 +217,7 @@ class ThinkingControl:
         room = self.limits.room - tokens
         self.limits = replace(self.limits, room=room, thinking=min(self.limits.thinking, room))
 
-    def decide(self, view: View) -> Decision:
+    def decide(self, view: View) -> Ruling:
         """What to do before the next token is drawn."""
         if view.phase is Phase.ANSWER:
             self.close = self.close or "natural"
@@ -226,12 +226,12 @@ class ThinkingControl:
                 reason = rule(view, self.limits)
                 if reason is not None:
                     self.close = self.close or reason
-                    return Decision(close=reason, message=view.phase is Phase.THINKING)
+                    return Ruling(close=reason, message=view.phase is Phase.THINKING)
         answering = view.phase is not Phase.THINKING and not view.opening
         if answering and self.limits.answer is not None and view.answer_tokens >= self.limits.answer:
-            return Decision(finish="length")
+            return Ruling(finish="length")
         if answering and (view.looping or self.late(view)):
-            return Decision(finish="length")
+            return Ruling(finish="length")
         return CONTINUE
 
     def must_close(self, view: View) -> bool:
@@ -257,13 +257,13 @@ class ThinkingControl:
         deadline = self.limits.deadline
         return deadline is not None and deadline.over(view.now, view.step)
 
-    def end_of_sequence(self, view: View) -> Decision:
+    def end_of_sequence(self, view: View) -> Ruling:
         """The model ended its turn: inside a thought that closes the thought, and the answer is still owed."""
         if view.phase is Phase.THINKING:
             self.close = self.close or "natural"
-            return Decision(close="natural", message=False)
+            return Ruling(close="natural", message=False)
         self.close = self.close or "natural"
-        return Decision(finish="stop")
+        return Ruling(finish="stop")
 
     def permits_end(self, view: View) -> bool:
         """Whether the model may end its turn: not below the minimum of thought, and, for the first few tokens, not

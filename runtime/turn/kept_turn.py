@@ -55,6 +55,8 @@ class KeptTurn:
                 "thinking": request.thinking,
                 "thinking_closed": request.thinking_closed,
                 "confidence": request.confidence,
+                "verifiers": list(request.verifiers),
+                "verifier_options": dict(request.verifier_options),
             },
             "model": asdict(self.model),
             "weights": self.weights,
@@ -109,6 +111,8 @@ def _request(record: Any) -> Request:
         thinking_closed=bool(record["thinking_closed"]),
         endings=endings,
         confidence=bool(record["confidence"]),
+        verifiers=tuple(str(name) for name in record.get("verifiers", ())),  # older records name none
+        verifier_options=dict(record.get("verifier_options", {})),
     )
 
 

@@ -12,9 +12,9 @@ from runtime.control.scores import Scores
 from runtime.control.steering import NO_DOUBTS, Steering
 from runtime.control.thinking_control import (
     DEFAULT_RULES,
-    Decision,
     NearlyClosed,
     Rule,
+    Ruling,
     ThinkingControl,
     View,
     at_boundary,
@@ -377,11 +377,11 @@ class Turn:
             self._steering.trials is not None and self._steering.trials.sure,
         )
 
-    def _move(self, decision: Decision, *, retract: int = 0) -> Move:
-        if decision.close is None:
-            return Move(retract=retract, finish=decision.finish) if decision.finish else STAY
+    def _move(self, ruling: Ruling, *, retract: int = 0) -> Move:
+        if ruling.close is None:
+            return Move(retract=retract, finish=ruling.finish) if ruling.finish else STAY
         tracker = self._tracker
-        ids = self._forced.close(tracker.phase, tracker.tail, message=decision.message)
+        ids = self._forced.close(tracker.phase, tracker.tail, message=ruling.message)
         retract += len(tracker.unfinished)
-        self._state.do(ForcedClose(ids, decision.close, retract, self._clock.now))
+        self._state.do(ForcedClose(ids, ruling.close, retract, self._clock.now))
         return Move(retract=retract, force=ids)

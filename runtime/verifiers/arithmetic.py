@@ -47,8 +47,8 @@ class Arithmetic:
         """The verdict, which names the wrong line or the right value."""
         asked = stated_sum(case.question)
         in_answer, in_thinking = claims_in(case.answer), claims_in(case.thinking)
-        slips = [_slip("the answer", claim) for claim in in_answer if not claim.holds]
-        thought_slips = [_slip("the thinking", claim) for claim in in_thinking if not claim.holds]
+        slips = [_slip(claim) for claim in in_answer if not claim.holds]
+        thought_slips = [_thought_slip(claim) for claim in in_thinking if not claim.holds]
         kind: Kind = "form" if asked is None else "truth"
         fault = _fault(asked, case) if asked is not None else ""
         if fault:
@@ -68,8 +68,13 @@ def _told(sentence: str, slips: Sequence[str]) -> str:
     return " ".join(part for part in (sentence, note) if part)
 
 
-def _slip(place: str, claim: Claim) -> str:
-    return f"line {claim.line} of {place} says {claim.left} = {claim.right}, but it is {written(claim.value)}"
+def _slip(claim: Claim) -> str:
+    return f"line {claim.line} of the answer says {claim.left} = {claim.right}, but it is {written(claim.value)}"
+
+
+def _thought_slip(claim: Claim) -> str:
+    """Without its words: a verdict is kept longer than the thought may be."""
+    return f"line {claim.line} of the thinking has a wrong sum, which comes to {written(claim.value)}"
 
 
 def _counted(count: int) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -16,6 +18,7 @@ from runtime import opening
 from runtime.events import Done, Event
 from runtime.request import Request
 from runtime.responder import Control
+from runtime.store import Store
 from runtime.verifiers import registry
 from runtime.verifiers.verifier import Case, Kind, Verdict
 from tests.fakes.answering_responder import AnsweringResponder, Said
@@ -170,6 +173,55 @@ def test_ctrl_c_ends_the_judging_of_a_file_and_its_answers_stay(
     found = {one["id"]: one for one in map(json.loads, capsys.readouterr().out.splitlines())}
     assert found[3]["answer"] == "3" and found[3]["flags"] and not found[3]["checks"][0]["passed"]
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_ctrl_c_ends_the_judging_of_one_reply_which_is_kept(
+    model: AnsweringResponder, gated: Gated, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    check = gated.check
+
+    def interrupted(case: Case) -> Verdict:
+        signal.raise_signal(signal.SIGINT)
+        return check(case)
+
+    gated.check = interrupted  # type: ignore[method-assign]
+    model.rule = lambda request, allowed: Said("", "3")
+    assert kangae.main(["ask", "say 3", "--verify", "gated", *words]) == 130
+    said = capsys.readouterr()
+    if words:
+        reply = json.loads(said.out)
+        assert (reply["answer"], reply["finish"], reply["checks"][0]["passed"]) == ("3", "stop", False)
+    else:
+        assert said.out == "3\n"
+        assert "Doubtful: gated: as the gate stands" in said.err
+        assert "Interrupted; what was produced is kept." in said.err
+    with Store.open() as store:
+        (kept,) = [reply.record for one in store.conversations() for reply in store.replies(one.id)]
+    assert (kept["answer"], kept["finish"]) == ("3", "stop") and kept["flags"]
+
+
+def test_an_expected_number_beyond_all_bounds_does_not_hang_the_file(
+    model: AnsweringResponder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read: list[str] = []
+
+    def parse(text: str, parsing_timeout: object) -> str:
+        read.append(text)
+        return text
+
+    module = ModuleType("math_verify")
+    module.__dict__.update(parse=parse, verify=lambda gold, found, timeout_seconds: {gold, found} == {"1/2", "0.5"})
+    monkeypatch.setitem(sys.modules, "math_verify", module)
+    model.rule = lambda request, allowed: Said("", request.question)
+    path = tmp_path / "in.jsonl"
+    lines = [(r"\boxed{10^{10^{10}}}", "3"), ("1/2", "0.5")]
+    path.write_text(
+        "".join(json.dumps({"question": said, "expected": wanted, "check": "math"}) + "\n" for said, wanted in lines)
+    )
+    assert kangae.main(["ask", "--file", str(path)]) == 0
+    assert [json.loads(line)["correct"] for line in capsys.readouterr().out.splitlines()] == [False, True]
+    assert set(read) == {"1/2", "0.5"}
 
 
 def test_a_wrong_answer_is_printed_and_flagged(model: AnsweringResponder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,7 +112,7 @@ def test_what_a_model_can_keep_to(
         (["--votes", "100"], 9, 200),
         (["--parallel", "2"], 3, 2),
         ([], 30, 8),
-        (["--ladder", "--parallel", "3"], 9, 15),
+        (["--ladder", "--parallel", "3"], 9, 6),
     ],
 )
 def test_a_file_has_places_for_all_thoughts_of_so_many_questions(

@@ -25,6 +25,7 @@ from runtime.problems import Problem
 from runtime.reply import Usage, Vote
 from runtime.request import Request
 from runtime.responder import Control
+from runtime.rung import PLACES, rungs
 from tests.fakes.answering_responder import FACTS, AnsweringResponder, Said
 from tests.runtime.test_store import REPLY
 
@@ -428,7 +429,46 @@ def test_trial_answers_that_cannot_be_tried_are_refused_and_not_measured_as_some
     assert kangae.main([*asked, "message,probe"]) == 7
     told = json.loads(capsys.readouterr().out)["error"]["detail"]
     assert "cannot fork" in told and "--method" in told
+    too_long = json.dumps({"id": "first", "question": "long " * 1000, "expected": "1"})
+    Path(problems).write_text(too_long + "\n" + Path(problems).read_text())  # one that cannot be met tells nothing
+    assert kangae.main([*asked, "message,probe"]) == 7
+    told = json.loads(capsys.readouterr().out)["error"]["detail"]
+    assert "cannot fork" in told and "--method" in told
     assert kangae.main([*asked, "message"]) == 0
+
+
+def test_problems_that_were_not_begun_before_ctrl_c_are_no_fault(
+    model: AnsweringResponder, monkeypatch: pytest.MonkeyPatch, problems: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted(AnsweringResponder):
+        def respond_many(self, requests: Sequence[Request], control: Control | None = None) -> Iterator[Event]:
+            yield from super().respond_many(requests[:2], control)  # it came when these two were over
+
+    monkeypatch.setattr(opening, "open_model", lambda name, **options: Interrupted(needs_two_words))
+    assert kangae.main(["bench", "budget", "--problems", problems, "--budgets", "off", "--json"]) == 130
+    assert json.loads(capsys.readouterr().out)["interrupted"]
+
+
+def test_a_first_problem_that_cannot_be_met_leaves_trial_answers_to_the_others(
+    model: AnsweringResponder, problems: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(problems)
+    file.write_text(json.dumps({"id": "first", "question": "too long", "expected": "1"}) + "\n" + file.read_text())
+    model.rule = lambda request, allowed: Said("so", request.messages[-1].content.split()[-1])
+    words = ["bench", "budget", "--problems", problems, "--budgets", "8", "--method", "probe", "--json"]
+    assert kangae.main(words) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["n"], row["unanswered"], row["accuracy"]) == (5, 1, 0.8)
+
+
+def test_the_ladder_takes_the_places_of_the_thoughts_that_it_draws_at_once(
+    model: AnsweringResponder, problems: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["bench", "budget", "--problems", problems, "--budgets", "2", "--method", "auto", "--parallel", "1"]
+    assert kangae.main([*words, "--json"]) == 0
+    assert model.opened["sequences"] == PLACES == max(rung.thoughts for rung in rungs(FACTS))
+    assert kangae.main([*words, "--json", "--limit", "1", "--parallel", "64"]) == 0
+    assert model.opened["sequences"] == PLACES
 
 
 def test_auto_without_a_thought_is_not_taken_for_the_other_methods(

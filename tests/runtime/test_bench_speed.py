@@ -6,6 +6,7 @@ import json
 import shutil
 import stat
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,31 @@ def test_peers_alternate_and_tell_medians(file: Path, tmp_path: Path, monkeypatc
         assert row["pairs"] == 2
         assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
     assert sum("pair 2 of 2" in line for line in told) == 3
+
+
+@pytest.mark.parametrize("broken", [KeyboardInterrupt(), InternalError("It fell over.")])
+def test_what_was_measured_before_a_break_is_told(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: BaseException
+) -> None:
+    runs = []
+
+    def run(command: Sequence[str]) -> tuple[str, int]:
+        runs.append(command)
+        if len(runs) > 2:
+            raise broken
+        return json.dumps({"tps": 4.0}) if command[0] == sys.executable else json.dumps([{"avg_ts": 2.0}]), 1 << 20
+
+    monkeypatch.setattr(peers, "peer_tools", lambda cache, tell: PeerTools(tmp_path / "a", tmp_path / "b", "0"))
+    monkeypatch.setattr(peers, "_run", run)
+    found = peers.compare(file, tmp_path, pairs=1, sizes=SIZES, threads=1, find_widths=False)
+    rows = found["rows"]
+    assert isinstance(rows, list)
+    assert [(row["measure"], row["ratio"]) for row in rows] == [("decode_tps", 2.0), ("peak_mb", 1.0)]
+    assert ("interrupted" in found) is isinstance(broken, KeyboardInterrupt)
+    assert ("error" in found) is isinstance(broken, InternalError)
+    if isinstance(broken, InternalError):  # before the first row it is all there is to tell
+        with pytest.raises(InternalError, match="fell over"):
+            peers.compare(file, tmp_path, pairs=1, sizes=SIZES, threads=1, find_widths=False)
 
 
 def test_a_ratio_above_one_is_always_better_for_us() -> None:

@@ -211,6 +211,10 @@ def test_bench_speed_and_peers_print_what_was_measured(
     assert "decode at 64" in capsys.readouterr().out
     assert kangae.main(["bench", "peers"]) == 0
     assert "2.000" in capsys.readouterr().out
+    monkeypatch.setattr(peers, "compare", lambda *_, **__: {"rows": rows, "interrupted": True})
+    for form in ([], ["--json"]):
+        assert kangae.main(["bench", "peers", *form]) == 130
+        assert "llama-bench" in capsys.readouterr().out
 
 
 def test_flags_without_a_command_are_those_of_chat(capsys: pytest.CaptureFixture[str]) -> None:

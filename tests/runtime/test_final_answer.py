@@ -17,7 +17,10 @@ from runtime.votes import Ballot, tally
         ("583 parts", "583 parts"),
         ("There are 583 good parts.", "583 good parts"),
         ("There are **583** good parts.", "583 good parts"),
-        ("7 hours make 595.\nThat leaves 583 good parts.", "583 good parts"),
+        ("7 hours make 595.\nThat leaves 583 good parts.", "7 hours make 595.\nThat leaves 583 good parts."),
+        ("Use valve 3 and close it.", "Use valve 3 and close it"),
+        ("Answer: 583\n\nLet me know if you need more!", "583"),
+        ("The answer is as follows.\n\nParis", "as follows.\n\nParis"),
         ("We make 595, 12 are scrap.\n\n**Answer:** 583 good parts.", "583 good parts"),
         ("So the final answer is: $583$", "583"),
         ("The answer is 583 good parts remain.", "583 good parts"),
@@ -67,6 +70,20 @@ def test_a_reply_comes_to_its_value(text: str, value: str) -> None:
         ("1/2", "0.5"),
         ("95 %", "The yield is 95 percent."),
         (r"\boxed{583}", "583 parts"),
+        (r"\boxed{\$5.50}", "$5.50"),
+        ('{\n  "parts": 583,\n  "good": true\n}', '{"good": true, "parts": 583.0}'),
+        ('{"parts": 583}', 'Here it is:\n```json\n{\n  "parts": 583\n}\n```'),
+        ("\u22125", "The answer is -5."),
+        ("\uff0d5です", "-5"),
+        ("1.5e3", "1500"),
+        ("12 cm²", "The area is 12 cm^2."),
+        ("It is 12 cm³.", "12 cm3"),
+        ("3 PM", "15:00"),
+        ("午後3時", "15:00"),
+        ("$5.50", "It costs 5.50 dollars."),
+        ("\u00a5550", "550円"),
+        ("Answer: Paris\n\nLet me know!", "**Answer:** Paris"),
+        ("There are 144 full boxes and 1 bolt left.", "144 full, 1 left"),
     ],
 )
 def test_one_value_in_two_wordings_is_one_answer(one: str, other: str) -> None:
@@ -95,11 +112,51 @@ def test_one_value_in_two_wordings_is_one_answer(one: str, other: str) -> None:
         ("2:15 am", "2:15 pm"),
         ("I only know shop-floor arithmetic.", "I do not know."),
         ("", "583"),
+        ("\u22125", "5"),
+        ("\uff0d5です", "5です"),
+        ("良品は-5個です。", "良品は5個です。"),
+        ("-$5.50", "$5.50"),
+        ("1.5e3", "1.5e6"),
+        ("1.5e99999", "1.5e88888"),
+        ("12 cm²", "12 cm³"),
+        ("12 cm²", "12 cm"),
+        ("12 square metres", "12 cubic metres"),
+        ("3 PM", "3 AM"),
+        ("午前3時", "午後3時"),
+        ("No. 7", "No. 9"),
+        ("$5.50", "5.50 €"),
+        ("12.37 mm is in tolerance", "12.37 mm is out of tolerance"),
     ],
 )
 def test_other_values_are_other_answers(one: str, other: str) -> None:
     assert not same_final_answer(one, other) and not same_final_answer(other, one)
-    assert same_final_answer(one, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ('{\n  "parts": 583\n}', '{\n  "parts": 590\n}'),
+        ('{"good": true}', '{"good": 1}'),
+        ("def f(x):\n    y = x + 1\n    return y", "def f(x):\n    y = x * 2\n    return y"),
+        ("```python\nif a:\n    b\nc\n```", "```python\nif a:\n    b\n    c\n```"),
+        ("Answer:\n```python\na = 1\n```", "Answer:\n```python\na = 2\n```"),
+        ("It is Paris.\n\nLet me know if you need more!", "It is Lyon.\n\nLet me know if you need more!"),
+        ("The answer is as follows.\nParis", "The answer is as follows.\nLyon"),
+        ("Use valve 3 and close it", "Open valve 3 and wait"),
+        ("Valve 3 is open", "Valve 3 is closed"),
+        (r"\boxed{\text{valve 3}}", r"\boxed{\text{pump 3}}"),
+        ("1. Paris", "1. Lyon"),
+        ("3番のバルブを閉めて待つ", "3番のバルブを開けて待つ"),
+        ("No cats are here", "No dogs are here"),
+    ],
+)
+def test_what_is_no_value_is_compared_whole(one: str, other: str) -> None:
+    assert not same_final_answer(one, other) and not same_final_answer(other, one)
+
+
+@pytest.mark.parametrize("sign", ["9", "}", "a ", "1, ", "部", "yes ", "[", "x^"])
+def test_a_long_reply_is_compared_at_once_and_breaks_nothing(sign: str) -> None:
+    assert not same_final_answer(sign * 20_000, sign * 20_000 + "b")
 
 
 def test_formulas_alone_are_given_to_math_verify(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +168,7 @@ def test_formulas_alone_are_given_to_math_verify(monkeypatch: pytest.MonkeyPatch
 
     module = ModuleType("math_verify")
     module.parse = parse  # type: ignore[attr-defined]
-    module.verify = lambda gold, found, timeout_seconds: {gold, found} == {r"\frac{6}{4}", r"\frac{3}{2}"}  # type: ignore[attr-defined]
+    module.verify = lambda gold, found, timeout_seconds: {gold, found} == {r"$\frac{6}{4}$", r"$\frac{3}{2}$"}  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "math_verify", module)
     assert same_final_answer("583 good parts", "There are 583 good parts.") and not asked
     assert not same_final_answer("583 good parts", "590 parts remain") and not asked

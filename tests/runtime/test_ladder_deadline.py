@@ -11,7 +11,7 @@ from runtime.request import Budget, Message, Request
 from runtime.responder import Control
 from runtime.verification import verified
 from runtime.verifiers.verifier import Case, Kind, Verdict
-from tests.fakes.answering_responder import FACTS, AnsweringResponder
+from tests.fakes.answering_responder import FACTS, AnsweringResponder, Said
 
 
 class SlowJudge:
@@ -62,6 +62,27 @@ def test_verifiers_share_what_is_left() -> None:
     verified(last.reply, [judge, judge, judge], seconds=5.0, clock=lambda: judge.now)
     verified(last.reply, [judge])
     assert judge.left == [5.0, 3.0, 1.0, None]
+
+
+def test_comparing_answers_is_judging() -> None:
+    class Comparing:
+        now = 0.0
+
+        def same(self, one: str, other: str) -> bool:
+            self.now += 2.0
+            return False
+
+    inner, clock = AnsweringResponder(said_anew, replace(FACTS, parameters=8_000_000_000)), Comparing()
+    ladder = LadderResponder(inner, [], same=clock.same, clock=lambda: clock.now)
+    *_, last = ladder.respond(Request((Message("user", "How many?"),), Budget(seconds=9.0)))
+    assert isinstance(last, Done)
+    # off has nothing to be held against; short takes two seconds to compare, and as many are kept for the long thought
+    assert [request.budget.seconds for request in inner.requests] == [9.0, 8.0, 3.0]
+
+
+def said_anew(request: Request, allowed: int) -> Said:
+    """Another answer with each budget."""
+    return Said("one two three", f"answer {min(allowed, 99)}")
 
 
 class Overshooting(AnsweringResponder):

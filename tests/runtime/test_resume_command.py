@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from runtime import opening
 from runtime.backends.fake import FakeBackend, scripted
 from runtime.local_responder import LocalResponder
 from runtime.store import Store
+from runtime.turn.kept_turn import KeptTurn
 from runtime.turn.kept_turns import KeptTurns
 from tests.fakes.scripted_model import FAMILY, VOCABULARY
 
@@ -194,3 +196,39 @@ def test_a_damaged_turn_is_one_sentence(run: Run) -> None:
     assert (code, out) == (7, "")
     assert "cannot be gone on with" in err and "Traceback" not in err
     assert run("sessions", "list")[0] == 0
+
+
+def schema_file(folder: Path, wanted: str) -> str:
+    path = folder / f"{wanted}.json"
+    path.write_text(json.dumps({"type": wanted}))
+    return str(path)
+
+
+def test_a_turn_that_goes_on_is_judged_as_it_was_to_be(run: Run, tmp_path: Path) -> None:
+    assert run("ask", "1+1?", "--schema", schema_file(tmp_path, "object"), interrupt=12)[0] == 130
+    assert run("sessions", "resume", interrupt=9)[0] == 130  # stopped once more, by what is kept alone
+    code, out, err = run("sessions", "resume")
+    assert (code, out) == (8, ANSWER + "\n") and "Doubtful: schema: " in err
+    (record,) = kept_records()
+    assert [(check["name"], check["passed"]) for check in record["checks"]] == [("schema", False)]
+
+
+def test_the_flags_of_resuming_win_over_what_was_kept(run: Run, tmp_path: Path) -> None:
+    path = schema_file(tmp_path, "object")
+    run("ask", "1+1?", "--schema", path, interrupt=12)
+    assert run("sessions", "resume", "--verify", "none")[:2] == (0, ANSWER + "\n")
+    run("ask", "1+1?", "--schema", path, interrupt=12)
+    assert run("sessions", "resume", "--verify", "schema")[0] == 8  # by the schema that is kept
+    run("ask", "1+1?", "--verify", "arithmetic", interrupt=12)
+    code, out, _ = run("sessions", "resume", "--json", "--schema", path)
+    assert code == 8 and [check["name"] for check in json.loads(out)["checks"]] == ["schema"]
+
+
+def test_a_record_that_names_no_verifiers_is_read(run: Run) -> None:
+    run("ask", "1+1?", "--verify", "arithmetic", interrupt=12)
+    (turn,) = KeptTurns().all()
+    record = turn.as_json()
+    assert KeptTurn.from_json(record).request.verifiers == ("arithmetic",)
+    del record["request"]["verifiers"], record["request"]["verifier_options"]
+    older = KeptTurn.from_json(record).request
+    assert (older.verifiers, older.verifier_options) == ((), {})

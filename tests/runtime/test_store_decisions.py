@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import WriteError
+from runtime.commands.trace import trace_lines
 from runtime.reply import Decision
 from runtime.store import Store
 from runtime.store_schema import _MIGRATIONS, SCHEMA
@@ -142,6 +143,20 @@ def test_an_older_store_behind_a_full_disk_is_read_from_a_copy(old: Path, monkey
         assert [reply.record["answer"] for reply in store.replies("c0ffee00")] == ["2"]
         assert [flag.verdict for flag in store.flags(only_open=False)] == ["right", None]
     assert old.read_bytes() == before
+
+
+def test_flags_that_are_no_doubts_wait_for_nobody_and_stay_in_the_record(path: Path) -> None:
+    notes = ("resumed: the draws began anew", "probe: no answers were tried, for it cannot fork")
+    with Store.open(path) as store:
+        number = store.add_reply(store.new_conversation("a"), replace(TOLD, flags=notes))
+        assert store.flags() == []
+        store.change_reply(number, replace(TOLD, flags=(*notes, "late: the answer was cut off")))
+        (flag,) = store.flags()
+        assert flag.reason == "late: the answer was cut off"
+        (reply,) = store.replies(flag.conversation)
+        assert reply.record["flags"] == [*notes, flag.reason]
+        lines = trace_lines(reply.record, [flag])
+        assert lines[lines.index("Notes:") + 2 :][: len(notes)] == [f"- {note}" for note in notes]
 
 
 def test_flags_of_one_session_with_all_that_was_decided_on_them(path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from runtime.backends.fake import IM_END, THINK, FakeBackend, Script
-from runtime.control.thinking_control import Decision, Limits, ThinkingControl, View
+from runtime.control.thinking_control import Limits, Ruling, ThinkingControl, View
 from runtime.phase import Phase
 from runtime.reply import Reply
 from runtime.request import Budget, Endings
@@ -99,8 +99,8 @@ def test_what_only_looks_like_a_loop_is_not_touched(answer: str) -> None:
 
 
 def test_the_rule_tells_thought_and_answer_apart() -> None:
-    def decided(phase: Phase) -> Decision:
+    def decided(phase: Phase) -> Ruling:
         return ThinkingControl(Limits(64, 16)).decide(View(phase, 9, 9, looping=True))
 
-    assert decided(Phase.THINKING) == Decision(close="loop")
-    assert decided(Phase.ANSWER) == Decision(finish="length") == decided(Phase.BEFORE)
+    assert decided(Phase.THINKING) == Ruling(close="loop")
+    assert decided(Phase.ANSWER) == Ruling(finish="length") == decided(Phase.BEFORE)

@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from models.errors import CannotMeetError, UsageError
+from runtime import voting as voting_module
 from runtime.events import AnswerDelta, Closed, Done, Event, Failed, ThinkingDelta, Voted
+from runtime.mathematics import MOST_SECONDS
 from runtime.reply import ModelLabel, Reply, SpentBudget, Timings, Usage
 from runtime.request import Budget, Message, Request, Sampling, Voting
 from runtime.responder import Control
@@ -234,3 +236,30 @@ def test_one_question_of_a_later_wave_can_be_cancelled() -> None:
         if isinstance(event, Done):
             ends[event.branch] = event.reply.finish
     assert ends == {0: "stop", 1: "cancelled"}
+
+
+def test_a_deadline_bounds_each_comparison_and_loses_no_second_to_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = BySeed(["2", "3", "2"])
+    asked_before: list[bool] = []
+    bounds: list[tuple[str, str, float]] = []
+    now = [10.0]
+
+    def compared(one: str, other: str, seconds: float = MOST_SECONDS) -> bool:
+        bounds.append((one, other, seconds))
+        now[0] += 3.0
+        return one == other
+
+    def load() -> bool:
+        asked_before.append(bool(fake.asked))
+        return True
+
+    monkeypatch.setattr(voting_module, "same_final_answer", compared)
+    monkeypatch.setattr(voting_module, "load", load)
+    responder = VotingResponder(fake, Sampling, clock=lambda: now[0])
+    request = replace(question(3), budget=Budget(seconds=5.0))
+    reply = next(event.reply for event in responder.respond(request) if isinstance(event, Done))
+    assert (reply.answer, asked_before) == ("2", [False])
+    assert [seconds for *_, seconds in bounds] == pytest.approx([0.5, 0.2])  # nothing is compared twice
+    assert len({(one, other) for one, other, _ in bounds}) == len(bounds)
+    list(responder.respond(question(3)))
+    assert len(asked_before) == 1 and bounds[-1][2] == MOST_SECONDS

@@ -199,16 +199,26 @@ def test_a_claim_that_is_taken_back_is_none(doubt: str) -> None:
 
 def test_the_wrong_line_is_named() -> None:
     story = "Three apples and four pears: how many fruits?"
-    found = verdict(story, "8", "First count.\n3 + 4 = 8\nSo 8.")
+    found = verdict(story, "First count.\n3 + 4 = 8\nSo 8.")
     assert not found.passed
-    assert found.detail == "Line 2 of the thinking says 3 + 4 = 8, but it is 7."
+    assert found.detail == "Line 2 of the answer says 3 + 4 = 8, but it is 7."
     assert verdict(story, "7", "3 + 4 = 7").passed
+
+
+def test_a_wrong_line_of_the_thinking_is_named_and_not_quoted() -> None:
+    """A verdict is kept for longer than the thought may be."""
+    story = "Three apples and four pears: how many fruits?"
+    found = verdict(story, "8", "First count.\n31 + 44 = 76\n3 + 4 = 8\nSo 8.")
+    assert not found.passed
+    assert found.detail == "Line 2 of the thinking has a wrong sum, which comes to 75 (and 1 more)."
+    found = verdict("What is 5 + 6?", "12", "31 + 44 = 76")
+    assert "76" not in found.detail and "31" not in found.detail and "75" in found.detail
 
 
 def test_a_slip_in_the_thinking_does_not_fail_a_right_answer_but_a_false_line_of_the_answer_does() -> None:
     found = verdict("What is 7 + 8?", "15", "7+8=16")
     assert found.passed
-    assert "7+8 = 16" in found.detail
+    assert found.detail.endswith("Line 1 of the thinking has a wrong sum, which comes to 15.")
     assert not verdict("What is 7 + 8?", "2 + 2 = 5, and 7 + 8 = 15").passed
 
 
