@@ -21,7 +21,8 @@ from runtime.outer_responder import OuterResponder
 from runtime.reply import Reply, Usage, Vote
 from runtime.request import Polled, Request, Sampling, Voting
 from runtime.responder import Cancel, Control, Responder
-from runtime.votes import Ballot, Same, decided, tally
+from runtime.verification import UNSURE
+from runtime.votes import Ballot, Candidate, Same, decided, tally
 
 TEMPERATURE = 0.8
 """Where the model's own way of drawing is greedy, all thoughts would be one."""
@@ -224,10 +225,20 @@ class VotingResponder(OuterResponder):
             if branch in poll.replies
         )
         reply = replace(_billed(poll.replies[chosen], replies), votes=votes)
+        reply = replace(reply, flags=(*reply.flags, *_split(outcome.candidates)))
         if poll.failures:
             left_out = f"votes: {len(poll.failures)} of {len(poll.branches)} thoughts were left out: "
             reply = replace(reply, flags=(*reply.flags, left_out + poll.failures[0].error.detail))
         return replace(reply, finish="cancelled") if broken_off else reply
+
+
+def _split(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """The flag of a vote in which no more than half of the weight is behind the winner; none where it has more."""
+    total, first = sum(one.weight for one in candidates), candidates[0]
+    if len(candidates) == 1 or first.weight * 2 > total:
+        return ()
+    behind, voted = len(first.branches), sum(len(one.branches) for one in candidates)
+    return (f"{UNSURE}no answer has more than half of the votes; {behind} of {voted} thoughts gave this one",)
 
 
 def _shows_first_thought(event: Event, poll: _Poll) -> bool:

@@ -8,22 +8,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from runtime.bench.asking import Outcome
-from runtime.final_answer import same_final_answer
 from runtime.reply import Reply
 from runtime.verification import FLAG, UNSURE
 
-_NO_MAJORITY: Final = "no majority"
 _REASON_END: Final = re.compile(r"[;,(]")
 
 
 def flag_reasons(reply: Reply) -> tuple[str, ...]:
-    """Why a person is to look at it, each reason once and without the figures of the case: its flags, and of a vote
-    that no more than half of the weight is behind the answer."""
-    reasons = [_reason(flag) for flag in reply.flags]
-    unsure = any(flag.startswith(UNSURE) for flag in reply.flags)
-    if reply.votes and not unsure and not reply.checks and not _has_majority(reply):
-        reasons.append(_NO_MAJORITY)
-    return tuple(dict.fromkeys(reasons))
+    """Why a person is to look at it: its flags, each once and without the figures of the case."""
+    return tuple(dict.fromkeys(_reason(flag) for flag in reply.flags))
 
 
 def measure_flags(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -60,12 +53,6 @@ def flagged(outcomes: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
 
 def _share(marks: Sequence[bool]) -> float | None:
     return round(sum(marks) / len(marks), 4) if marks else None
-
-
-def _has_majority(reply: Reply) -> bool:
-    total = sum(vote.weight for vote in reply.votes)
-    behind = sum(vote.weight for vote in reply.votes if same_final_answer(vote.answer, reply.answer))
-    return behind * 2 > total
 
 
 def _reason(flag: str) -> str:

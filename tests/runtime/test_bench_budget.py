@@ -17,12 +17,11 @@ from runtime import opening
 from runtime.backends.fake import IM_END, ByteVocabulary, FakeBackend
 from runtime.bench.asking import Outcome
 from runtime.bench.budget import bootstrap_interval, leaks, measure
-from runtime.bench.flagging import measure_flags
 from runtime.events import Done, Event
 from runtime.local_responder import LocalResponder
 from runtime.matching import is_correct
 from runtime.problems import Problem
-from runtime.reply import Usage, Vote
+from runtime.reply import Usage
 from runtime.request import Request
 from runtime.responder import Control
 from runtime.rung import PLACES, rungs
@@ -336,18 +335,6 @@ def test_flags_are_held_against_the_right_answers(
     assert kangae.main(words) == 0
     told = capsys.readouterr().out
     assert "FALSE ACCEPT" in told and "unsure: 1 of 5 thoughts agree (1)" in told and "share of the others" in told
-
-
-def test_a_vote_without_a_majority_is_flagged() -> None:
-    def flags(*said: str) -> dict[str, object]:
-        votes = tuple(Vote(one, 0.5, "natural", 3) for one in said)
-        (outcome,) = outcomes_of({"a": [False]}, votes=votes, answer=said[0], flags=(), checks=())
-        return measure_flags([outcome])
-
-    assert flags("5", "5 bolts", "6") == {
-        "flagged": 0, "flag_precision": None, "false_accept": 1.0, "flag_reasons": {},
-    }  # fmt: skip
-    assert flags("5", "6")["flag_reasons"] == {"no majority": 1}
 
 
 def test_one_problem_that_cannot_be_met_does_not_lose_the_others(

@@ -127,6 +127,13 @@ def test_sure_answers_weigh_more() -> None:
     assert ask(BySeed(["5", "6", "6"], sure), question(3, weighted=False))[0].answer == "6"
 
 
+def test_a_vote_without_a_majority_is_flagged() -> None:
+    assert ask(BySeed(["5", "5 bolts", "6"]), question(3))[0].flags == ()
+    split = "unsure: no answer has more than half of the votes; 1 of 3 thoughts gave this one"
+    assert ask(BySeed(["5", "6", "7"]), question(3))[0].flags == (split,)
+    assert ask(BySeed(["7", "2", "2"], lengths=[1, 30, 30]), question(3, first=1))[0].flags == ()
+
+
 def test_cancelling_the_turn_cancels_every_thought() -> None:
     control = Control()
     fake = BySeed(["2", "2"], lengths=[100, 100])
