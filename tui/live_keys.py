@@ -69,6 +69,13 @@ class LiveKeys(NoticingApp):
         if self.live_control is not None:
             self.live_control.cancel()
 
+    def action_help_quit(self) -> None:
+        """Ctrl+C, as Textual binds it where nothing is marked: it stops a turn as in any terminal, and leaves nothing."""
+        if self.live_control is not None:
+            self.action_stop()
+        else:
+            self.notify("Ctrl+Q leaves.")
+
     def action_think_more(self) -> None:
         """Raise the budget of the thought under way."""
         control, turn = self.live_control, self.live_turn

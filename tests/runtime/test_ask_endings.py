@@ -16,6 +16,7 @@ import kangae
 from runtime import opening
 from runtime.end_sentences import cut_sentences, end_sentences, flag_sentences
 from runtime.events import Done, Event
+from runtime.reply import SpentBudget, Usage
 from runtime.request import Request
 from runtime.responder import Control
 from runtime.store import Store
@@ -168,3 +169,9 @@ def test_a_second_ctrl_c_says_what_became_of_the_text(model: Ending, tmp_path: P
     assert "Ended at once before there was anything to keep." in " ".join(capsys.readouterr().err.split())
     with Store.open() as store:
         assert store.conversations() == []
+
+
+def test_an_answer_cut_at_its_longest_length_names_the_flag(model: Ending, capsys: Capture) -> None:
+    model.ends["cut"] |= {"budget": SpentBudget(answer_reserve=3), "usage": Usage(answer_tokens=3)}
+    assert kangae.main(["ask", "cut"]) == 0
+    assert "The answer was cut after 3 tokens; a larger --max-answer leaves more of it." in capsys.readouterr().err

@@ -93,6 +93,17 @@ async def test_stop_keeps_what_was_written(pieces: int, kept: str) -> None:
     assert "Stopped; what was written is kept." in text
 
 
+async def test_ctrl_c_stops_a_turn_and_else_says_what_leaves() -> None:
+    async with make_app(Script(gates={2: gate()})).run_test(size=SMALL) as pilot:
+        turn = await begin(pilot, "12 + 30?")
+        await until(pilot, lambda: "12 +" in turn.thought.text)
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: turn.over)
+        assert "Stopped; what was written is kept." in screen_text(pilot)
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: "Ctrl+Q leaves." in screen_text(pilot))
+
+
 async def test_a_second_question_carries_the_answers_and_not_the_thoughts() -> None:
     responder = ScriptedResponder()
     async with make_app(responder=responder).run_test(size=SMALL) as pilot:
