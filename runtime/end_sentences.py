@@ -25,10 +25,10 @@ def cut_sentences(reply: Reply) -> list[str]:
         return ["The answer was cut: the time was up. A longer --deadline leaves more of it."]
     if any(flag.startswith(_CIRCLES) for flag in reply.flags):
         return []  # the flag says why
-    if 0 < reply.budget.answer_reserve <= reply.usage.answer_tokens:
-        return [
-            f"The answer was cut after {reply.usage.answer_tokens} tokens; a larger --max-answer leaves more of it."
-        ]
+    longest = reply.budget.answer_reserve
+    if 0 < longest <= reply.usage.answer_tokens:
+        tokens = "1 token" if longest == 1 else f"{longest} tokens"
+        return [f"The answer was cut at its longest, {tokens}; a larger --max-answer leaves more of it."]
     return ["The answer was cut: its longest length, or the end of the context, is reached."]
 
 

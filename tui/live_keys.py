@@ -70,7 +70,7 @@ class LiveKeys(NoticingApp):
             self.live_control.cancel()
 
     def action_help_quit(self) -> None:
-        """Ctrl+C, as Textual binds it where nothing is marked: it stops a turn as in any terminal, and leaves nothing."""
+        """Ctrl+C, as Textual binds it where nothing is marked: it stops a turn, and never ends the program."""
         if self.live_control is not None:
             self.action_stop()
         else:

@@ -174,4 +174,7 @@ def test_a_second_ctrl_c_says_what_became_of_the_text(model: Ending, tmp_path: P
 def test_an_answer_cut_at_its_longest_length_names_the_flag(model: Ending, capsys: Capture) -> None:
     model.ends["cut"] |= {"budget": SpentBudget(answer_reserve=3), "usage": Usage(answer_tokens=3)}
     assert kangae.main(["ask", "cut"]) == 0
-    assert "The answer was cut after 3 tokens; a larger --max-answer leaves more of it." in capsys.readouterr().err
+    assert (
+        "The answer was cut at its longest, 3 tokens; a larger --max-answer leaves more of it."
+        in capsys.readouterr().err
+    )
