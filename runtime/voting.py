@@ -22,7 +22,7 @@ from runtime.reply import Reply, Usage, Vote
 from runtime.request import Polled, Request, Sampling, Voting
 from runtime.responder import Cancel, Control, Responder
 from runtime.verification import UNSURE
-from runtime.votes import Ballot, Candidate, Same, decided, tally
+from runtime.votes import Ballot, Outcome, Same, decided, tally
 
 TEMPERATURE = 0.8
 """Where the model's own way of drawing is greedy, all thoughts would be one."""
@@ -225,19 +225,18 @@ class VotingResponder(OuterResponder):
             if branch in poll.replies
         )
         reply = replace(_billed(poll.replies[chosen], replies), votes=votes)
-        reply = replace(reply, flags=(*reply.flags, *_split(outcome.candidates)))
+        reply = replace(reply, flags=(*reply.flags, *_split(outcome)))
         if poll.failures:
             left_out = f"votes: {len(poll.failures)} of {len(poll.branches)} thoughts were left out: "
             reply = replace(reply, flags=(*reply.flags, left_out + poll.failures[0].error.detail))
         return replace(reply, finish="cancelled") if broken_off else reply
 
 
-def _split(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+def _split(outcome: Outcome) -> tuple[str, ...]:
     """The flag of a vote in which no more than half of the weight is behind the winner; none where it has more."""
-    total, first = sum(one.weight for one in candidates), candidates[0]
-    if len(candidates) == 1 or first.weight * 2 > total:
+    if len(outcome.candidates) == 1 or outcome.share > 0.5:
         return ()
-    behind, voted = len(first.branches), sum(len(one.branches) for one in candidates)
+    behind, voted = len(outcome.candidates[0].branches), sum(len(one.branches) for one in outcome.candidates)
     return (f"{UNSURE}no answer has more than half of the votes; {behind} of {voted} thoughts gave this one",)
 
 

@@ -23,11 +23,10 @@ def interruptible() -> None:
 
 
 @pytest.fixture(autouse=True)
-def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Settings, state, cache and models of this test alone; the folder above all four."""
-    home = tmp_path_factory.mktemp("kangae-home")
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings, state, cache and models of this test alone, below its `tmp_path`; the folder above all four."""
     for name in FOLDERS:
-        monkeypatch.setenv(f"KANGAE_{name}_DIR", str(home / name.lower()))
+        monkeypatch.setenv(f"KANGAE_{name}_DIR", str(tmp_path / name.lower()))
     for name in [name for name in os.environ if name.startswith("KANGAE_") and not name.endswith("_DIR")]:
         monkeypatch.delenv(name)
-    return home
+    return tmp_path

@@ -46,8 +46,6 @@ class Ending(AnsweringResponder):
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ending:
-    for name in ("STATE", "CONFIG", "CACHE", "MODELS"):
-        monkeypatch.setenv(f"KANGAE_{name}_DIR", str(tmp_path / name.lower()))
     responder = Ending(
         cut={"finish": "length"},
         late={"finish": "length", "flags": (LATE,)},

@@ -33,8 +33,6 @@ def by_thought(request: Request, allowed: int) -> Said:
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AnsweringResponder:
-    for name in ("STATE", "CONFIG", "CACHE", "MODELS"):
-        monkeypatch.setenv(f"KANGAE_{name}_DIR", str(tmp_path / name.lower()))
     responder = AnsweringResponder(by_thought)
 
     def open_model(name: str, **options: object) -> AnsweringResponder:

@@ -17,8 +17,6 @@ from tests.fakes.answering_responder import AnsweringResponder, Said
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AnsweringResponder:
-    for name in ("STATE", "CONFIG", "CACHE", "MODELS"):
-        monkeypatch.setenv(f"KANGAE_{name}_DIR", str(tmp_path / name.lower()))
     responder = AnsweringResponder()
 
     def open_model(name: str, **options: object) -> AnsweringResponder:

@@ -42,8 +42,6 @@ def needs_two_words(request: Request, allowed: int) -> Said:
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AnsweringResponder:
-    for name in ("STATE", "CONFIG", "CACHE", "MODELS"):
-        monkeypatch.setenv(f"KANGAE_{name}_DIR", str(tmp_path / name.lower()))
     responder = AnsweringResponder(needs_two_words)
 
     def open_model(name: str, **options: object) -> AnsweringResponder:

@@ -156,8 +156,6 @@ def test_the_command_on_a_real_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("llama_cpp")
-    for name in ("STATE", "CONFIG", "CACHE", "MODELS"):
-        monkeypatch.setenv(f"KANGAE_{name}_DIR", str(tmp_path / name.lower()))
     path = make_random_model(tmp_path / "tiny.gguf")
     words = ["bench", "control", "-m", str(path), "--pairs", "2", "--tokens", "40", "--threads", "1", "--json"]
     assert kangae.main(words) == 0

@@ -25,12 +25,6 @@ from tests.runtime.test_store import REPLY
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("STATE", "CONFIG", "CACHE", "MODELS"):
-        monkeypatch.setenv(f"KANGAE_{name}_DIR", str(tmp_path / name.lower()))
-
-
 @pytest.fixture
 def kept() -> str:
     with Store.open() as store:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,12 +26,6 @@ TRACED = replace(
     votes=(Vote("4", 0.934, "natural", 31), Vote("", 0.0, "budget", 64)),
 )
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("STATE", "CONFIG", "CACHE", "MODELS"):
-        monkeypatch.setenv(f"KANGAE_{name}_DIR", str(tmp_path / name.lower()))
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,18 +117,21 @@ def test_an_older_store_is_brought_up_to_date_with_all_that_was_in_it(old: Path)
         assert len(store.replies("c0ffee00")) == 2
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_an_older_store_that_cannot_be_written_is_read_from_a_copy(old: Path) -> None:
-    old.chmod(0o400)
-    old.parent.chmod(0o500)
-    try:
-        with Store.open_for_reading(old) as store:
-            assert not store.writable
-            assert [flag.number for flag in store.flags()] == [8]
-    finally:
-        old.parent.chmod(0o700)
-    with sqlite3.connect(old) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+def test_an_older_store_that_cannot_be_written_is_read_from_a_copy(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = sqlite3.connect
+
+    def read_only(database: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(database, **options)
+        if database != ":memory:":  # as a file without write permission is, and for root too
+            connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", read_only)
+    with Store.open_for_reading(old) as store:
+        assert not store.writable
+        assert [flag.number for flag in store.flags()] == [8]
+    connection = connect(old)
+    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
     connection.close()
 
 

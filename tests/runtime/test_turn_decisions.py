@@ -129,8 +129,6 @@ def test_the_log_keeps_when_a_thought_was_closed(seconds: float | None) -> None:
 def test_a_turn_that_went_on_in_another_process_tells_all_that_was_decided(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("STATE", "CONFIG", "CACHE", "MODELS"):
-        monkeypatch.setenv(f"KANGAE_{name}_DIR", str(tmp_path / name.lower()))
     stop = -1
 
     def interrupt(backend: FakeBackend) -> None:
