@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from models.errors import UsageError
-from runtime.matching import CHECKS
+from runtime.answers.matching import CHECKS
 
 _MOST_BYTES = 256 << 20
 _OPTIONS = ("schema", "limits", "tests", "test_limits")

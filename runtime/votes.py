@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from runtime.matching import folded
-from runtime.mathematics import MOST_SECONDS, equal_mathematics
+from runtime.answers.matching import folded
+from runtime.answers.mathematics import MOST_SECONDS, equal_mathematics
 from runtime.reply import CloseReason, Finish
 
 Same = Callable[[str, str], bool]

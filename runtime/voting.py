@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from models.errors import UsageError
+from runtime.answers.final_answer import same_final_answer
+from runtime.answers.mathematics import MOST_SECONDS, load
 from runtime.events import AnswerDelta, Done, Event, Failed, Voted
-from runtime.final_answer import same_final_answer
-from runtime.mathematics import MOST_SECONDS, load
 from runtime.outer_responder import OuterResponder
 from runtime.reply import Reply, Usage, Vote
 from runtime.request import Polled, Request, Sampling, Voting

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from models.errors import CannotMeetError, InternalError, KangaeError, ResourceError
 from runtime import opening
+from runtime.answers.mathematics import is_correct_in_time
 from runtime.events import Done, Failed
-from runtime.ladder import LadderResponder
-from runtime.mathematics import is_correct_in_time
+from runtime.ladder.ladder import LadderResponder
 from runtime.problems import Problem
 from runtime.reply import ModelLabel, Reply, SpentBudget, Timings, Usage
 from runtime.request import LADDER_VOTES, Budget, Endings, Message, Request, Sampling, Voting

@@ -164,8 +164,8 @@ def _question(given: str | None) -> str:
 def _answer_one(
     arguments: argparse.Namespace, settings: Settings, budget: Budget, system: str, question: str, judging: Judging
 ) -> int:
+    from runtime.ladder.rung import PLACES
     from runtime.request import Resumable
-    from runtime.rung import PLACES
 
     ladder = judging.verifiers if climbs(arguments) else None
     places = max(arguments.votes, PLACES if climbs(arguments) else 1)

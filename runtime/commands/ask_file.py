@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.errors import FLAGGED, InterruptedByUser, KangaeError, MissingPackageError, UsageError
 from models.plain_text import json_line
+from runtime.answers.mathematics import is_correct_in_time
 from runtime.commands.ask import climbs, make_request
 from runtime.commands.interrupt import CancelOnInterrupt
 from runtime.commands.keep import Keeper
@@ -20,7 +21,6 @@ from runtime.commands.output import write_out
 from runtime.commands.reply_end import ended_at_once, fault_of, tell_stopped, with_short_thought
 from runtime.events import Done, Failed
 from runtime.judges import Judges
-from runtime.mathematics import is_correct_in_time
 from runtime.problems import Problem, parse_problem, read_lines
 from runtime.responder import Control
 from runtime.verification import doubts, judged, record_of
@@ -130,7 +130,7 @@ def _answer(
 ) -> None:
     """Answer the good lines; what was printed is added to `kept` at once."""
     if good:
-        from runtime.rung import PLACES
+        from runtime.ladder.rung import PLACES
 
         votes = arguments.votes
         ladder = judging.verifiers if climbs(arguments) else None

@@ -326,7 +326,7 @@ def _asking(arguments: argparse.Namespace, settings: Settings, count: int, metho
     places = votes
     verifiers: Sequence[Verifier] | None = None
     if any(method.ladder for method in methods):
-        from runtime.rung import PLACES
+        from runtime.ladder.rung import PLACES
         from runtime.verifiers.registry import choose
 
         verifiers = choose("auto")

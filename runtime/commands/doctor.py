@@ -141,9 +141,9 @@ def _shipped() -> list[Finding]:
     """Load the model that ships and let it add two numbers."""
     from models.catalogue import SHIPPED_NAME
     from runtime import opening
+    from runtime.answers.matching import is_correct
     from runtime.commands.ask import make_request
     from runtime.events import Done
-    from runtime.matching import is_correct
     from runtime.request import Budget
 
     try:

@@ -116,7 +116,7 @@ def open_responder(
         profile=not getattr(arguments, "no_profile", False),
     )
     if ladder is not None:
-        from runtime.ladder import LadderResponder
+        from runtime.ladder.ladder import LadderResponder
 
         return LadderResponder(responder, ladder)
     if votes <= 1:

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Final, Generic, Literal, TypeVar
 
+from runtime.ladder.rung import SURE
 from runtime.profile.profile import EffortTokens
-from runtime.rung import SURE
 from runtime.votes import Same
 
 Threshold = TypeVar("Threshold", float, tuple[float, int])
@@ -200,7 +200,7 @@ def choose_rungs(low: Mapping[str, Sample], long: Sample, sure: float, same: Sam
     """The low rungs (`off`, `short`; those measured) that pay where nothing computes an answer again: of all choices of
     them the one of fewest tokens that keeps what is right, if it surely saves any. None: by the model's size.
 
-    Each choice is climbed over the measured replies as `runtime.ladder` climbs: an answer stands if a rung before said
+    Each choice is climbed over the measured replies as the ladder climbs: an answer stands if a rung before said
     the same, or if its thought ended by itself and its confidence is `sure`. The votes, which come after, are left out.
     """
     few = too_few(long)

@@ -9,18 +9,18 @@ from typing import Final
 from models.errors import CannotMeetError
 from models.family import Family
 from runtime import opening
+from runtime.answers.final_answer import same_final_answer
 from runtime.bench.asking import Asking, Run
 from runtime.bench.budget import billed, bootstrap_interval, show_budget
 from runtime.control.effort import effort_tokens
 from runtime.control.endings import default_endings, with_exits
 from runtime.control.thinking_control import default_reserve
-from runtime.final_answer import same_final_answer
+from runtime.ladder.rung import LOW, SURE
 from runtime.problems import Problem
 from runtime.profile import calibration
 from runtime.profile.calibration import Choice, Sample
 from runtime.profile.profile import MOST_SIGNS, EffortTokens, Origin, Profile, Row
 from runtime.request import Endings, Probing
-from runtime.rung import LOW, SURE
 
 _FILE_MESSAGE: Final = "kangae.closing_message"  # a GGUF field that a model's maker may set
 _BARE: Final = "\n"  # the closer on a line of its own, as models write it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.plain_text import shorten
-from runtime.final_answer import same_final_answer
+from runtime.answers.final_answer import same_final_answer
 from runtime.verifiers.verifier import Case, Kind, Verdict
 
 

@@ -14,17 +14,17 @@ import kangae
 from models.errors import InternalError, ResourceError, UsageError
 from models.family import resolve_family
 from runtime import opening
+from runtime.answers.matching import is_correct
 from runtime.backends.fake import IM_END, ByteVocabulary, FakeBackend
 from runtime.bench.asking import Outcome
 from runtime.bench.budget import bootstrap_interval, leaks, measure
 from runtime.events import Done, Event
+from runtime.ladder.rung import PLACES, rungs
 from runtime.local_responder import LocalResponder
-from runtime.matching import is_correct
 from runtime.problems import Problem
 from runtime.reply import Usage
 from runtime.request import Request
 from runtime.responder import Control
-from runtime.rung import PLACES, rungs
 from tests.fakes.answering_responder import FACTS, AnsweringResponder, Said
 from tests.runtime.test_store import REPLY
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.ladder.rung import SURE
 from runtime.profile.calibration import (
     LEAST_PROBLEMS,
     Sample,
@@ -28,7 +29,6 @@ from runtime.profile.calibration import (
     rising,
 )
 from runtime.profile.profile import EffortTokens
-from runtime.rung import SURE
 from runtime.votes import same_text
 
 N = 40

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runtime.events import Done, Event
-from runtime.ladder import LadderResponder
+from runtime.ladder.ladder import LadderResponder
 from runtime.request import Budget, Message, Request
 from runtime.responder import Control
 from tests.fakes.answering_responder import FACTS

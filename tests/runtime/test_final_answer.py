@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from runtime.final_answer import final_answer, same_final_answer
+from runtime.answers.final_answer import final_answer, same_final_answer
 from runtime.votes import Ballot, tally
 
 

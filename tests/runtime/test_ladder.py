@@ -11,12 +11,12 @@ import pytest
 from models.errors import CannotMeetError, UsageError
 from runtime.backends.backend import ModelFacts
 from runtime.events import Climbed, Done, Event, Failed, Voted
-from runtime.judgement import judge, judge_vote
-from runtime.ladder import LadderResponder
+from runtime.ladder.judgement import judge, judge_vote
+from runtime.ladder.ladder import LadderResponder
+from runtime.ladder.rung import SURE, low_rungs, rungs, sure_from
 from runtime.reply import Check, CloseReason, ModelLabel, Reply, SpentBudget, Timings, Usage
 from runtime.request import Budget, Message, Polled, Request, Sampling, Voting
 from runtime.responder import Control
-from runtime.rung import SURE, low_rungs, rungs, sure_from
 from runtime.verification import shortfall, verified
 from runtime.verifiers.registry import choose
 from runtime.verifiers.verifier import Case, Kind, Verdict

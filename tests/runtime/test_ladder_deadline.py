@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from runtime.events import Done, Event
-from runtime.ladder import LadderResponder
+from runtime.ladder.ladder import LadderResponder
 from runtime.request import Budget, Message, Request
 from runtime.responder import Control
 from runtime.verification import verified

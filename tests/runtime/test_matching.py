@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from models.errors import MissingPackageError
-from runtime.matching import is_correct
+from runtime.answers.matching import is_correct
 
 
 @pytest.fixture

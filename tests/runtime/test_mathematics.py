@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from models.errors import MissingPackageError, UsageError
-from runtime.mathematics import equal_mathematics, is_correct_in_time
+from runtime.answers.mathematics import equal_mathematics, is_correct_in_time
 
 
 @pytest.fixture

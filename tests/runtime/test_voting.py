@@ -9,8 +9,8 @@ import pytest
 
 from models.errors import CannotMeetError, UsageError
 from runtime import voting as voting_module
+from runtime.answers.mathematics import MOST_SECONDS
 from runtime.events import AnswerDelta, Closed, Done, Event, Failed, ThinkingDelta, Voted
-from runtime.mathematics import MOST_SECONDS
 from runtime.reply import ModelLabel, Reply, SpentBudget, Timings, Usage
 from runtime.request import Budget, Message, Request, Sampling, Voting
 from runtime.responder import Control

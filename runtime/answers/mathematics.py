@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from runtime.matching import folded, is_correct
+from runtime.answers.matching import folded, is_correct
 
 MOST_SECONDS: Final = 2.0
 _COMPARING: Final = threading.Lock()
@@ -42,7 +42,7 @@ def equal_mathematics(one: str, other: str, seconds: float = MOST_SECONDS) -> bo
 
 
 def is_correct_in_time(answer: str, expected: str, check: str = "text", seconds: float = MOST_SECONDS) -> bool:
-    """`runtime.matching.is_correct`; False too where math-verify is not done within `seconds`. May be called by any
+    """As `is_correct` of `matching`; False too where math-verify is not done within `seconds`. May be called by any
     thread. Raises MissingPackageError where mathematics should be compared and math-verify is not installed,
     UsageError for a `check` that is none."""
     if check != "math" or folded(answer) == folded(expected) or not load():

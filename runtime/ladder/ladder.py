@@ -1,8 +1,8 @@
 """From no thought to several: an answer is judged on each rung, and only one in doubt climbs to the next.
 
 Off → short → long → votes → flagged for a person; a rung that does not pay for a model and a question is left out
-(`runtime.rung`). An answer stands because it was computed again, because others say the same, or because its thought
-closed by itself and the model is sure of it (`runtime.judgement`).
+(`rung`). An answer stands because it was computed again, because others say the same, or because its thought
+closed by itself and the model is sure of it (`judgement`).
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from runtime import opening
-from runtime.climb import Climb, polled
+from runtime.answers.final_answer import same_final_answer
 from runtime.events import AnswerDelta, Climbed, Done, Event, Failed, Voted
-from runtime.final_answer import same_final_answer
-from runtime.judgement import Judgement
 from runtime.judges import Judges
+from runtime.ladder.climb import Climb, polled
+from runtime.ladder.judgement import Judgement
+from runtime.ladder.rung import Rung, recomputes, rungs
 from runtime.outer_responder import OuterResponder
 from runtime.reply import Reply
 from runtime.request import LADDER_VOTES, Request
 from runtime.responder import Control, Responder
-from runtime.rung import Rung, recomputes, rungs
 from runtime.verification import verified
 from runtime.verifiers.verifier import Verifier
 from runtime.votes import Same

@@ -11,10 +11,10 @@ from models.errors import UsageError
 from runtime.backends.backend import ModelFacts
 from runtime.control.effort import effort_tokens
 from runtime.events import Done, Failed
-from runtime.judgement import Judgement, cast_votes, judge, judge_vote
+from runtime.ladder.judgement import Judgement, cast_votes, judge, judge_vote
+from runtime.ladder.rung import LOW, Rung, low_rungs, sure_from
 from runtime.reply import Decision, Finish, Reply
 from runtime.request import LADDER_VOTES, Budget, Polled, Request, Sampling
-from runtime.rung import LOW, Rung, low_rungs, sure_from
 from runtime.verification import FLAG, UNSURE
 from runtime.votes import Same
 from runtime.voting import TEMPERATURE, summed_usage

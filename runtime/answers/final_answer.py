@@ -11,8 +11,8 @@ import json
 import re
 from typing import Any, Final
 
-from runtime.answer_value import VALUE, is_short, same_value, unit_text, values, without_units
-from runtime.mathematics import MOST_SECONDS
+from runtime.answers.answer_value import VALUE, is_short, same_value, unit_text, values, without_units
+from runtime.answers.mathematics import MOST_SECONDS
 from runtime.votes import same_mathematics, same_text
 
 _MOST_TEXT: Final = 20_000  # characters in which a box or a cue is looked for; the end counts

@@ -1,0 +1,1 @@
+"""The ladder: from the cheapest way to answer upwards until an answer is sure."""
