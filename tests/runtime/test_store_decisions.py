@@ -124,6 +124,7 @@ def test_an_older_store_that_cannot_be_written_is_read_from_a_copy(old: Path, mo
         connection = connect(database, **options)
         if database != ":memory:":  # as a file without write permission is, and for root too
             connection.execute("PRAGMA query_only = ON")
+        assert isinstance(connection, sqlite3.Connection)
         return connection
 
     monkeypatch.setattr(sqlite3, "connect", read_only)
