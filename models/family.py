@@ -64,6 +64,22 @@ class AnswerStem:
 
 
 @dataclass(frozen=True)
+class SelfCheck:
+    """How a thought of one family checks itself, line by line.
+
+    A whole line that is one of `opens` begins a check, one of `repairs` the repair of what it found; the lines of a
+    check end with one of `agrees` or `disagrees`. A line that begins with one of `states` states a result, which ends
+    the check, or the repair, before it.
+    """
+
+    opens: tuple[str, ...]
+    agrees: tuple[str, ...]
+    disagrees: tuple[str, ...]
+    repairs: tuple[str, ...]
+    states: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Family:
     """How one family marks a thought, closes it, switches it off, and is best sampled.
 
@@ -88,6 +104,8 @@ class Family:
     """None: its answers are short and end by themselves, so a trial needs neither."""
     declines: tuple[str, ...] = ()
     """Whole answers with which it declines a question, where it was taught any."""
+    self_check: SelfCheck | None = None
+    """None: it was taught no form of checking itself, so nobody can tell what its checks came to."""
     history: HistoryPolicy = "answers"
     """`answers`: old thoughts are dropped from the conversation."""
     template_on: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({"enable_thinking": True}))
@@ -137,6 +155,8 @@ def _family(table: Mapping[str, Any]) -> Family:
         values[key] = SamplingDefaults(**values[key])
     if "answer_stem" in values:
         values["answer_stem"] = AnswerStem(**values["answer_stem"])
+    if "self_check" in values:
+        values["self_check"] = SelfCheck(**{key: tuple(lines) for key, lines in values["self_check"].items()})
     for key in ("template_on", "template_off"):
         if key in values:
             values[key] = MappingProxyType(dict(values[key]))

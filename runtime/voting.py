@@ -21,7 +21,7 @@ from runtime.outer_responder import OuterResponder
 from runtime.reply import Reply, Usage, Vote
 from runtime.request import Polled, Request, Sampling, Voting
 from runtime.responder import Cancel, Control, Responder
-from runtime.verification import UNSURE
+from runtime.verification import UNSURE, own_doubt
 from runtime.votes import Ballot, Outcome, Same, decided, tally
 
 TEMPERATURE = 0.8
@@ -211,7 +211,8 @@ class VotingResponder(OuterResponder):
             return _billed(max(replies, key=lambda one: len(one.answer)), replies)
         broken_off = not poll.stopped and (poll.outstanding > 0 or any(one.finish == "cancelled" for one in replies))
         outcome = tally(ballots, poll.same)
-        chosen = outcome.candidates[0].branches[0]
+        # of those that say the same, one that has nothing against it itself speaks for them
+        chosen = min(outcome.candidates[0].branches, key=lambda branch: bool(own_doubt(poll.replies[branch])))
         voted = {branch for candidate in outcome.candidates for branch in candidate.branches}
         cast = {ballot.branch: ballot.weight for ballot in ballots if ballot.branch in voted}
         votes = tuple(

@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.widgets import Markdown, Static
 
 from models.plain_text import one_line
-from tui.declined import declines
+from runtime.answers.declined import declines
 from tui.live_text import LiveText
 from tui.markdown_rules import make_parser
 
@@ -68,11 +68,12 @@ class AnswerPane(Vertical):
             self._tail = LiveText(self.text[settled:].lstrip("\n"))
             await self.mount(self._tail)
 
-    async def end(self, tokens: int = 0) -> None:
-        """No more comes: read the whole once, so that what was cut into pieces is joined."""
+    async def end(self, tokens: int = 0, *, hints: int = 0) -> None:
+        """No more comes: read the whole once, so that what was cut into pieces is joined. `hints`: how many its user
+        put into the thought, which its title tells: they may have turned a right thought wrong."""
         if self.text.strip():
             declined = declines(self.text)
-            self._show_title("answer: the model declined" if declined else "answer", tokens)
+            self._show_title("answer: the model declined" if declined else "answer", tokens, hints)
             self._title.set_class(declined, "-declined")
         if self._tail is not None:
             with self.app.batch_update():
@@ -80,9 +81,10 @@ class AnswerPane(Vertical):
                 await self._tail.remove()
             self._tail = None
 
-    def _show_title(self, words: str, tokens: int) -> None:
+    def _show_title(self, words: str, tokens: int, hints: int = 0) -> None:
         count = f" · {tokens} token{'' if tokens == 1 else 's'}" if tokens else ""
-        self._title.update(Content.assemble("─ ", (words, "bold"), count))
+        led = f" · with {'your hint' if hints == 1 else f'{hints} hints of yours'}" if hints else ""
+        self._title.update(Content.assemble("─ ", (words, "bold"), count, led))
         self._title.display = True
 
     def on_markdown_link_clicked(self, event: Markdown.LinkClicked) -> None:

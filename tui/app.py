@@ -22,7 +22,7 @@ from runtime.control.effort import effort_tokens
 from runtime.request import Message as Said
 from runtime.request import Request, Resumable
 from runtime.responder import Control, Responder
-from tui.budget_steps import budget_name, budget_steps, larger_budget, smaller_budget
+from tui.budget_steps import budget_name, budget_steps, larger_budget, smaller_budget, thought_length
 from tui.chat_options import ChatOptions
 from tui.conversation import Conversation
 from tui.help_screen import HelpScreen
@@ -166,11 +166,13 @@ class KangaeApp(LiveKeys):
         turn = Turn(question, tokens, folded=folded, started=feed.started, deadline=deadline, earlier=earlier)
         await self._begin(feed, turn)
 
-    async def go_on(self) -> None:
-        """Go on with the turn that is offered."""
+    async def go_on(self) -> bool:
+        """Go on with the turn that is offered; False: there is none."""
+        if self._search.found is None:
+            return False
         found = self._search.end()
         if found is None:
-            return
+            return False
         feed = self._feed_of(lambda _: found.request, granted=found.granted)
         turn = Turn(
             found.question,
@@ -182,6 +184,7 @@ class KangaeApp(LiveKeys):
             thought_for=found.thought_for,
         )
         await self._begin(feed, turn)
+        return True
 
     def _feed_of(self, make_request: Callable[[Responder], Request], *, granted: int | None = None) -> TurnFeed:
         return TurnFeed(self._slot.wait, make_request, Control(), lambda: self._tell(self.TurnNews()), granted=granted)
@@ -201,7 +204,7 @@ class KangaeApp(LiveKeys):
             if self.give_hint(event.text):
                 self.query_one(QuestionBox).accept(event.text)
             else:
-                self.notify("Still answering: Esc stops it.", markup=False)
+                self.say_of_turn("Still answering: Esc stops it.")
             return
         self.query_one(QuestionBox).accept(event.text)
         await self.ask(event.text)
@@ -234,6 +237,7 @@ class KangaeApp(LiveKeys):
 
     def _end_turn(self, feed: TurnFeed, turn: Turn) -> None:
         self._feed = None
+        self.forget_said_of_turn()
         self._keeper.keep(feed, STOPPING_S)
         if self._ticker is not None:
             self._ticker.pause()
@@ -296,10 +300,8 @@ class KangaeApp(LiveKeys):
         self.query_one(QuestionBox).invite(busy=self.busy, thinks=self.thinks)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys that steer a turn are there while one is under way; F5 also where one can be gone on with."""
-        if action == "pause" and self._search.found is not None:
-            return True
-        return self.busy if action in ("answer_now", "stop", "think_more", "pause") else True
+        """Esc is there while a turn is under way; the other keys that steer one say so where there is none."""
+        return self.busy if action == "stop" else True
 
     def action_next_budget(self) -> None:
         """Go to the next smaller budget, from off to unlimited."""
@@ -311,7 +313,9 @@ class KangaeApp(LiveKeys):
 
     def _budget_steps(self) -> tuple[int | None, ...]:
         responder = self._slot.responder
-        return budget_steps(responder.context if responder is not None else 0, self.options.budget)
+        if responder is None:
+            return budget_steps(0, self.options.budget)
+        return budget_steps(responder.context, self.options.budget, thought_length(responder.facts))
 
     def set_budget(self, tokens: int | None, *, effort: str | None = None) -> None:
         """Thinking tokens from the next question on; `effort` in their place until the model is open."""
@@ -336,6 +340,7 @@ class KangaeApp(LiveKeys):
     async def action_new_conversation(self) -> None:
         """Forget what was said; a turn under way is stopped, and kept in the conversation that it belongs to."""
         self.action_stop()
+        self.forget_said_of_turn()
         async with self._drawing:
             self._stop_and_keep(STOPPING_S)
             self._turn = None

@@ -58,11 +58,13 @@ class LiveKeys(NoticingApp):
     def action_answer_now(self) -> None:
         """End the thought and answer, also from a pause."""
         control, turn = self.live_control, self.live_turn
-        if control is not None and turn is not None:
-            control.answer_now()
-            control.resume()
-            turn.pause(False, monotonic())
-            self.keys_changed()
+        if control is None or turn is None:
+            self._tell_none_under_way()
+            return
+        control.answer_now()
+        control.resume()
+        turn.pause(False, monotonic())
+        self.keys_changed()
 
     def action_stop(self) -> None:
         """End the turn; what was written stays."""
@@ -80,12 +82,13 @@ class LiveKeys(NoticingApp):
         """Raise the budget of the thought under way."""
         control, turn = self.live_control, self.live_turn
         if control is None or turn is None:
+            self._tell_none_under_way()
             return
         budget = turn.thought.budget
         if budget is None:
-            self.notify("This thought has no budget to raise.", markup=False)
+            self.say_of_turn("This thought has no budget to raise.")
         elif turn.thought.over or budget == 0:
-            self.notify("The thought has ended.", markup=False)
+            self.say_of_turn("The thought has ended.")
         else:
             more = max(LEAST_MORE, budget // 2)
             control.more(more)
@@ -95,7 +98,8 @@ class LiveKeys(NoticingApp):
         """Stand still, or go on; between turns: go on with one of before."""
         control, turn = self.live_control, self.live_turn
         if control is None or turn is None:
-            await self.go_on()
+            if not await self.go_on():
+                self._tell_none_under_way()
             return
         if control.paused:
             control.resume()
@@ -104,8 +108,16 @@ class LiveKeys(NoticingApp):
         turn.pause(control.paused, monotonic())
         self.keys_changed()
 
-    async def go_on(self) -> None:
-        """Go on with a turn that was interrupted, where there is one."""
+    async def go_on(self) -> bool:
+        """Go on with a turn that was interrupted; False: there is none."""
+        return False
+
+    def _tell_none_under_way(self) -> None:
+        """A fast model may have ended its turn before the key that was to steer it."""
+        if self.live_turn is None:
+            self.notify("No turn is under way.", markup=False)
+        else:
+            self.notify("Too late: this turn has ended. Ctrl+T shows the whole of its thought.", markup=False)
 
     def give_hint(self, text: str) -> bool:
         """Put a text into the thought under way; False where it has ended."""
@@ -114,5 +126,5 @@ class LiveKeys(NoticingApp):
             return False
         control.hint(text)
         turn.hint(text)
-        self.notify("A hint: it is put into the thought at the end of its line.", markup=False)
+        self.say_of_turn("A hint: it is put into the thought at the end of its line.")
         return True

@@ -22,10 +22,11 @@ _MOST = 2  # lines of their own take room from the conversation
 class Notice(Static):
     """One of them; it goes by itself, or by a click."""
 
-    def __init__(self, words: Content, severity: SeverityLevel, seconds: float) -> None:
+    def __init__(self, words: Content, severity: SeverityLevel, seconds: float, *, of_turn: bool = False) -> None:
         super().__init__(words, markup=False, classes=f"-{severity}")
         self.words = words
         self.severity: SeverityLevel = severity
+        self.of_turn = of_turn
         self._seconds = seconds
 
     def on_mount(self) -> None:
@@ -39,13 +40,17 @@ class Notices(Vertical):
     """The newest notices; where there are none, it takes no room."""
 
     class Said(Message):
-        """Show this for so many seconds."""
+        """Show this for so many seconds; `of_turn`: only while the turn under way goes on."""
 
-        def __init__(self, words: Content, severity: SeverityLevel, seconds: float) -> None:
+        def __init__(self, words: Content, severity: SeverityLevel, seconds: float, *, of_turn: bool = False) -> None:
             super().__init__()
             self.words = words
             self.severity: SeverityLevel = severity
             self.seconds = seconds
+            self.of_turn = of_turn
+
+    class TurnEnded(Message):
+        """What was said of the turn under way holds no longer."""
 
     async def show(self, said: Said) -> None:
         """Add one at the end. One that says the same, and of too many the oldest, if it can be one that is no warning,
@@ -57,7 +62,13 @@ class Notices(Vertical):
             for notice in self.query(Notice):
                 if notice not in kept:
                     await notice.remove()
-            await self.mount(Notice(said.words, said.severity, said.seconds))
+            await self.mount(Notice(said.words, said.severity, said.seconds, of_turn=said.of_turn))
+
+    async def end_turn(self) -> None:
+        """Take away what was said of the turn that has ended."""
+        for notice in self.query(Notice):
+            if notice.of_turn:
+                await notice.remove()
 
 
 class NoticingApp(CalmApp):
@@ -103,6 +114,20 @@ class NoticingApp(CalmApp):
             words = Content.assemble((f"{title}: ", "bold"), words)
         if self.is_running:
             self.post_message(Notices.Said(words, severity, self.NOTIFICATION_TIMEOUT if timeout is None else timeout))
+
+    def say_of_turn(self, words: str) -> None:
+        """Say something, as plain text, that holds while the turn under way goes on."""
+        if self.is_running:
+            said = Notices.Said(Content(words), "information", self.NOTIFICATION_TIMEOUT, of_turn=True)
+            self.post_message(said)
+
+    def forget_said_of_turn(self) -> None:
+        """The turn has ended. As a message of its own it comes behind all that was said before."""
+        if self.is_running:
+            self.post_message(Notices.TurnEnded())
+
+    async def on_notices_turn_ended(self) -> None:
+        await self.query_one(Notices).end_turn()
 
     async def on_notices_said(self, event: Notices.Said) -> None:
         await self.query_one(Notices).show(event)

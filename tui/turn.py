@@ -10,12 +10,12 @@ from textual.widgets import Static
 
 from models.errors import InterruptedByUser, KangaeError
 from models.plain_text import strip_controls
-from runtime.end_sentences import end_sentences
 from runtime.events import AnswerDelta, Closed, Done, Event, Failed, Progress, ThinkingDelta, joined
 from runtime.reply import Reply
 from runtime.request import Message
 from tui.answer_pane import AnswerPane
 from tui.close_reason import close_words
+from tui.ending import ending
 from tui.note import Note
 from tui.pauses import Pauses
 from tui.thought_pane import ThoughtPane
@@ -145,11 +145,12 @@ class Turn(Vertical):
         if self.thought.waiting or self.thought.thinking:
             words = _BROKEN_OFF.get(reply.finish) or close_words(reply.close)
             self._end_thought(words, when, self._thinking_tokens, fold=not cancelled)
-        await self.answer.end(self._answer_tokens)
+        hints = sum(one.rule == "hint" and bool(one.number) for one in reply.decisions)
+        await self.answer.end(self._answer_tokens, hints=hints)
         self.reply = reply
         if reply.timings.decode_tps:
             self.tokens_per_second = reply.timings.decode_tps
-        sentences = end_sentences(reply)
+        sentences = ending(reply)
         if sentences:
             await self.mount(Note(" ".join(sentences), error=reply.finish == "error"))
 

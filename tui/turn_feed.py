@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 
 from models.errors import InterruptedByUser, KangaeError
@@ -11,6 +12,7 @@ from runtime.events import Done, Event, Failed
 from runtime.reply import Reply
 from runtime.request import Request
 from runtime.responder import Control, Responder
+from runtime.verification import FLAG, judged
 from tui.fault import fault
 from tui.reply_so_far import ReplySoFar
 
@@ -82,6 +84,8 @@ class TurnFeed:
             for event in responder.respond(request, self.control):
                 if isinstance(event, Failed):
                     raise event.error
+                if isinstance(event, Done):
+                    event = replace(event, reply=self._judged(event.reply, request))
                 self._put(event)
                 if type(event) not in seen or isinstance(event, Done):
                     seen.add(type(event))
@@ -93,6 +97,19 @@ class TurnFeed:
         except Exception as error:
             self._put(fault(error, "Asking again may help."))
         self._on_news()
+
+    def _judged(self, reply: Reply, request: Request) -> Reply:
+        """The reply, judged by those whom the request names: a turn that was begun elsewhere brings them along."""
+        if not request.verifiers or reply.finish not in ("stop", "length"):
+            return reply
+        from runtime.verifiers.registry import choose
+
+        try:
+            verifiers = [one for name in request.verifiers for one in choose(name)]
+        except KangaeError as error:  # one that was uninstalled since
+            return replace(reply, flags=(*reply.flags, f"{FLAG}the answer was not judged: {error.detail}"))
+        options, seconds = request.verifier_options, request.budget.seconds
+        return judged(reply, verifiers, seconds, options=options, stopped=lambda: self.control.cancelled)
 
     def _put(self, event: Event | KangaeError) -> None:
         with self._lock:

@@ -15,7 +15,7 @@ from runtime.ladder.judgement import Judgement, cast_votes, judge, judge_vote
 from runtime.ladder.rung import LOW, Rung, low_rungs, sure_from
 from runtime.reply import Decision, Finish, Reply
 from runtime.request import LADDER_VOTES, Budget, Polled, Request, Sampling
-from runtime.verification import FLAG, UNSURE
+from runtime.verification import FLAG, UNSURE, own_doubt, without_own_doubt
 from runtime.votes import Same
 from runtime.voting import TEMPERATURE, summed_usage
 
@@ -156,11 +156,15 @@ class Climb:
         flags, checks = reply.flags, reply.checks
         if verdict.check is not None:
             checks = (*checks, verdict.check)
+        if verdict.accepted:
+            flags = without_own_doubt(flags)  # others say the same, or it was computed again
         if not verdict.accepted and finish in ("stop", "length"):
             said = ", ".join(dict.fromkeys(self.answers))
             # what cut short an answer that is not told; what a check of it failed by is the verdict's reason already
             cut = () if reply is last else tuple(one for one in last.flags if not one.startswith(FLAG))
             reason = f"{verdict.reason} ({', '.join(cut)})" if cut else verdict.reason
+            own = own_doubt(reply)
+            flags = without_own_doubt(flags) if own and own in reason else flags
             flags = (*flags, f"{UNSURE}{reason}; the rungs said: {said}")
         timings = replace(reply.timings, total_s=sum(self._spans))
         overshoot = max(one.budget.overshoot_tokens for one in self._replies)

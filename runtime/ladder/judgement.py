@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from runtime.reply import Check, CloseReason, Reply, Vote
-from runtime.verification import FLAG
+from runtime.verification import FLAG, own_doubt
 from runtime.votes import Ballot, Same, decided, tally
 
 _MAJORITY: Final = 0.5
@@ -45,15 +45,17 @@ class Judgement:
 def judge(reply: Reply, previous: Sequence[str], same: Same, sure: float) -> Judgement:
     """Whether the reply of one thought stands, given the answers of the rungs before it.
 
-    A failed check, or one that was not made, always sends it on. It stands if it was computed again, if a rung before
-    it said the same, or if its thought ended by itself and the model was `sure` of the answer (a probability). A check
-    of form alone proves nothing.
+    A failed check, or one that was not made, always sends it on. It stands if it was computed again; else, where its
+    own thought has nothing against it, if a rung before it said the same, or if its thought ended by itself and the
+    model was `sure` of the answer (a probability). A check of form alone proves nothing.
     """
     if _refused(reply):
         return _refusal(reply)
     truth = _recomputed(reply)
     if truth is not None:
         return Judgement(True, f"computed again by {truth.name}", "truth")
+    if own := own_doubt(reply):
+        return Judgement(False, own)
     alike = 1 + sum(same(answer, reply.answer) for answer in previous)
     if alike > 1:
         return Judgement(True, f"{alike} rungs agree", "agreement", number=alike)
@@ -70,9 +72,9 @@ def judge(reply: Reply, previous: Sequence[str], same: Same, sure: float) -> Jud
 def judge_vote(replies: Sequence[Reply], outstanding: int, same: Same) -> tuple[Judgement, Reply]:
     """Whether the vote of thoughts on one question stands, and the reply that leads it. There is at least one reply.
 
-    A whole answer that no check failed has a vote, of its confidence's weight. One that was computed again ends the
-    vote. Else more than half of the weight and two thoughts have to be behind it; it is open as long as `outstanding`
-    thoughts, not yet drawn, could change it.
+    A whole answer that no check failed, its thought's own among them, has a vote, of its confidence's weight. One that
+    was computed again ends the vote. Else more than half of the weight and two thoughts have to be behind it; it is
+    open as long as `outstanding` thoughts, not yet drawn, could change it.
     """
     for reply in replies:
         truth = _recomputed(reply)
@@ -107,7 +109,7 @@ def cast_votes(replies: Sequence[Reply]) -> tuple[Vote, ...]:
 
 
 def _ballots(replies: Sequence[Reply]) -> list[Ballot]:
-    return [_ballot(place, reply) for place, reply in enumerate(replies) if not _refused(reply)]
+    return [_ballot(place, reply) for place, reply in enumerate(replies) if _votes(reply)]
 
 
 def _ballot(place: int, reply: Reply) -> Ballot:
@@ -138,8 +140,13 @@ def _refused(reply: Reply) -> bool:
     return _failed(reply) is not None or bool(_unjudged(reply)) or not reply.answer.strip() or reply.finish != "stop"
 
 
+def _votes(reply: Reply) -> bool:
+    """Whether its answer counts beside others that nothing computed again either."""
+    return not (_refused(reply) or own_doubt(reply))
+
+
 def _refusal(reply: Reply) -> Judgement:
     failed = _failed(reply)
-    unjudged = _unjudged(reply) or "there was no whole answer"
+    unjudged = _unjudged(reply) or ("there was no whole answer" if _refused(reply) else own_doubt(reply))
     reason = unjudged if failed is None else f"{failed.name}: {failed.detail}"
     return Judgement(False, reason, failed=failed)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import uuid
 
 from models.errors import KangaeError
+from models.family import SelfCheck
+from runtime.answers.declined import declines
 from runtime.control.hesitation import hesitations
+from runtime.control.self_check import own_objection
 from runtime.phase import Phase
 from runtime.reply import LATE, Finish, ModelLabel, Reply, SpentBudget, Usage
 from runtime.request import Request
 from runtime.turn.clock import TurnClock
 from runtime.turn.decisions import Course, decisions_of
 from runtime.turn.state import TurnState
+from runtime.verification import OWN_CHECK
 from runtime.votes import confidence
 
 _LEAK_START = 800  # signs, about 200 tokens
@@ -30,6 +34,15 @@ def ending_flags(finish: Finish, error: Exception | None, answer: str, *, late: 
     if hesitations(answer[:_LEAK_START]) > _HESITATIONS:
         flags = (*flags, "leak: the answer goes on thinking")
     return flags
+
+
+def own_check_flags(finish: Finish, thinking: str, answer: str, form: SelfCheck | None) -> tuple[str, ...]:
+    """The flag of an answer that its own thought has something against; none where its family has no such form, or
+    where the answer declines the question and so gives no value."""
+    if form is None or finish not in ("stop", "length") or not answer.strip() or declines(answer):
+        return ()
+    words = own_objection(thinking, answer, form)
+    return (f"{OWN_CHECK}{words}",) if words else ()
 
 
 def make_reply(

@@ -31,7 +31,7 @@ from runtime.sequence import STAY, Move
 from runtime.turn.clock import TurnClock
 from runtime.turn.forced_text import ForcedText
 from runtime.turn.log import AskedTrial, Drew, Earlier, ForcedClose, LookedAt, PutHint, RaisedBudget
-from runtime.turn.outcome import ending_flags, make_reply
+from runtime.turn.outcome import ending_flags, make_reply, own_check_flags
 from runtime.turn.state import TurnState
 from runtime.turn.transcript import Transcript
 from runtime.turn.trial import NO_PLACE, Trials
@@ -98,6 +98,7 @@ class Turn:
 
         budget = request.budget
         endings = endings or Endings()
+        self._self_check = family.self_check
         self._forced = ForcedText(family, vocabulary, message=endings.message)
         opening = self._forced.opening(request, prompt)
         self.ids = (*prompt.ids, *opening)
@@ -297,6 +298,7 @@ class Turn:
         flags = ending_flags(finish, error, self._said.answer, late=late)
         if finish == "length" and not late and self._steering.looping(Phase.ANSWER):
             flags = (*flags, _CIRCLES)
+        flags = (*flags, *own_check_flags(finish, self._said.thinking, self._said.answer, self._self_check))
         reply = make_reply(
             self.request,
             self._model,

@@ -133,18 +133,18 @@ async def test_the_budget_key_goes_down_and_around_and_holds_for_the_next_questi
     async with make_app(responder=responder).run_test(size=SMALL) as pilot:
         await until(pilot, lambda: app_of(pilot).ready)
         shown = []
-        for key in ["f2"] * 9 + ["shift+f2", "f14", "f2"]:
+        for key in ["f2"] * 7 + ["shift+f2", "f14", "f2"]:
             await pilot.press(key)
             line = next(line for line in screen_text(pilot).splitlines() if line.startswith(" budget"))
             shown.append(line.split("  ")[0].strip().removeprefix("budget ").removesuffix(" tokens"))
-        assert shown[:9] == ["1024", "512", "256", "128", "64", "32", "16", "off", "unlimited"]
-        assert shown[9:] == ["off", "16", "off"]
+        assert shown[:7] == ["256", "128", "64", "32", "16", "off", "unlimited"]
+        assert shown[7:] == ["off", "16", "off"]
         await ask(pilot, "12 + 30?")
         assert "thinking is off" in screen_text(pilot)
         await pilot.press("ctrl+b")
         await pilot.click("BudgetLabel")
         await ask(pilot, "12 + 30?")
-    assert [request.budget.tokens for request in responder.requests] == [0, 1024]
+    assert [request.budget.tokens for request in responder.requests] == [0, 256]
 
 
 LONG = Script(thinking=tuple(f"line {number}\n" for number in range(20)))
@@ -503,7 +503,7 @@ async def test_the_keys_on_the_last_line_can_be_clicked() -> None:
         await pilot.pause()
         assert screen_text(pilot).splitlines()[-1] == " F1 Help  F2 Budget  ^t Thought  ^n New  ^q Quit"
         await pilot.click("KeyLine", offset=(12, 0))
-        assert app_of(pilot).budget == 1024
+        assert app_of(pilot).budget == 256
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,40 @@ async def test_a_hint_that_is_put_in_is_not_told_as_lost() -> None:
         await until(pilot, lambda: not app.busy)
         assert "use ten" in app.query_one(Turn).thought.text
         assert "not put in" not in screen_text(pilot)
+        reply = app.query_one(Turn).reply
+        assert reply is not None
+        (decision,) = [one for one in reply.decisions if one.rule == "hint"]
+        assert (decision.words, decision.quote) == ("a hint was put in", "use ten") and decision.number
+        assert "─ answer · 1 token · with your hint" in screen_text(pilot)
+
+
+async def test_what_is_said_of_a_turn_goes_with_it_and_nothing_else_does() -> None:
+    hold = Gate()
+    async with make_app(Script(gates={3: hold})).run_test(size=SMALL) as pilot:
+        app = app_of(pilot)
+        await app.ask("12 + 30?")
+        await until(pilot, lambda: app.query_one(Turn).thought.tokens == 3)
+        app.notify("stays", timeout=60)
+        assert app.give_hint("use ten")
+        await until(pilot, lambda: "A hint: it is put into the thought" in screen_text(pilot))
+        hold.open()
+        await until(pilot, lambda: not app.busy)
+        await until(pilot, lambda: [notice.words.plain for notice in app.query(Notice)] == ["stays"])
+        assert "with your hint" not in screen_text(pilot)  # the scripted model takes none
+
+
+@pytest.mark.parametrize("key", ["f3", "f4", "f5"])
+async def test_a_key_that_comes_too_late_for_a_fast_model_says_so(key: str) -> None:
+    async with make_app(Script(), budget=64).run_test(size=SMALL) as pilot:
+        app = app_of(pilot)
+        await until(pilot, lambda: app.ready)
+        await pilot.press(key)
+        await until(pilot, lambda: "No turn is under way." in screen_text(pilot))
+        await app.ask("12 + 30?")
+        await until(pilot, lambda: not app.busy)
+        await pilot.press(key)
+        await until(pilot, lambda: "Too late: this turn has ended." in screen_text(pilot))
+        assert len(app.query(Turn)) == 1 and not app.busy
 
 
 async def test_a_pause_is_seen_while_it_answers_and_answer_now_ends_it_while_it_thinks() -> None:

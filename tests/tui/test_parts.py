@@ -12,20 +12,21 @@ from textual.content import Content
 from textual.widgets import Static
 
 from models.tiny.thought import PHRASES
+from runtime.answers.declined import declines
 from runtime.end_sentences import end_sentences
 from runtime.events import Closed, ThinkingDelta
 from runtime.reply import ModelLabel, Reply, SpentBudget, Timings, Usage
 from runtime.settings import Settings
-from tests.fakes.scripted_responder import Script
+from tests.fakes.scripted_responder import FACTS, Script
+from tests.runtime.test_profile_store import PROFILE
 from tests.tui.helpers import ask, make_app, screen_text
 from tui.answer_pane import AnswerPane, settled_length
 from tui.app import KangaeApp
 from tui.budget_bar import budget_bar
-from tui.budget_steps import budget_name, budget_steps, larger_budget, smaller_budget
+from tui.budget_steps import budget_name, budget_steps, larger_budget, smaller_budget, thought_length
 from tui.chat_options import ChatOptions
 from tui.cli import make_log
 from tui.close_reason import close_words
-from tui.declined import declines
 from tui.live_text import LiveText
 from tui.markdown_rules import make_parser
 from tui.pauses import Pauses
@@ -52,6 +53,31 @@ def test_the_budgets_follow_the_context_and_what_the_user_began_with(
     context: int, own: int | None, steps: tuple[int | None, ...]
 ) -> None:
     assert budget_steps(context, own) == steps
+
+
+@pytest.mark.parametrize(
+    ("context", "length", "steps"),
+    [
+        (2048, 83, (None, 256, 128, 64, 32, 16, 0)),
+        (2048, 128, (None, 256, 128, 64, 32, 16, 0)),
+        (2048, 129, (None, 512, 256, 128, 64, 32, 16, 0)),
+        (40960, 1500, (None, 4096, 2048, 1024, 512, 256, 128, 0)),
+        (512, 1500, (None, 256, 128, 0)),
+        (2048, 1, (None, 0)),
+    ],
+)
+def test_the_first_budget_below_unlimited_is_near_the_length_of_a_usual_thought(
+    context: int, length: int, steps: tuple[int | None, ...]
+) -> None:
+    assert budget_steps(context, length=length) == steps
+
+
+def test_a_usual_thought_is_as_long_as_the_profile_measured_or_as_the_size_says() -> None:
+    assert thought_length(FACTS) == 128
+    assert thought_length(replace(FACTS, parameters=8_000_000_000)) is None
+    for parameters in (1_000, 8_000_000_000):
+        assert thought_length(replace(FACTS, parameters=parameters, profile=PROFILE)) == 83
+    assert thought_length(replace(FACTS, profile=replace(PROFILE, efforts=None, rows=()))) == 128
 
 
 def test_the_budgets_go_around_both_ways() -> None:
