@@ -9,14 +9,14 @@ OUT ?= out
 RUN ?= $(OUT)/train-tiny$(if $(SMOKE),-smoke)
 TOKENS ?= 80_000_000
 BIN := .venv/bin
-export QUESTION := $(value Q)
+export QUESTION := $(if $(value Q),$(value Q),$(value q))
 
 # Makes .venv or brings it up to date; done in a moment where nothing changed.
 environment = @command -v $(PYTHON) >/dev/null || { echo "kangae: $(PYTHON) was not found; install Python 3.11 or newer, or name one: make run PYTHON=/path/to/python3" >&2; exit 1; }; \
 	$(PYTHON) scripts/environment.py $(if $(filter file,$(PYTHON_WAS)),--search) --gpu "$(GPU)" --extras "$(1)$(if $(EXTRAS),$(if $(1),$(comma))$(EXTRAS))"
 comma := ,
 
-.PHONY: help run ask test test-train check format train-tiny quantize bench clean
+.PHONY: help run ask test test-train check format train-tiny quantize card bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,7 @@ help: ## this list
 
 run: ## install what is missing and open the terminal interface
 	$(call environment,)
+	@test -t 0 && test -t 1 && test -t 2 || { echo 'kangae: all is installed, but the interface needs a terminal; without one, ask with: make ask Q="What is 47 * 8?"' >&2; exit 2; }
 	@$(BIN)/kangae
 
 ask: ## one reply: make ask Q="What is 47 * 8?" [ARGS="--budget 64"]
@@ -65,6 +66,10 @@ train-tiny: ## train the small model, export it, quantize it; goes on where it s
 quantize: ## the shipped model in every usual form: bytes, bits per weight, accuracy [MODEL=...] [OUT=out] [ARGS="-n 100"]
 	$(call environment,)
 	@$(BIN)/kangae quantize "$(MODEL)" --table --output "$(OUT)" $(ARGS)
+
+card: ## measure the model that ships and write the figures into its card and the README [OUT=out]
+	$(call environment,)
+	@$(BIN)/python scripts/tiny_card.py "$(OUT)/card" $(ARGS)
 
 bench: ## speed and accuracy by thinking budget on this machine [MODEL=...] [ARGS="-n 100"]
 	$(call environment,)

@@ -11,6 +11,10 @@ _QUICK, _STEADY = 0.35, 0.05
 """Weights of the newest token in the two averages: one follows a sudden burden, the other forgets a hiccup slowly."""
 _CAUTION = 1.15
 _SLACK = 0.03  # seconds: what stands between the last token and the reply
+_SHOWN = 0.001
+"""Fewer seconds than this are told as such."""
+_ROOMY, _JITTER = 1.2, 0.2
+"""A deadline is advised with a fifth more than was needed, and with seconds more, for short ones waver most."""
 _ANSWER_SHARE = 0.25
 _LEAST_ANSWER = 8
 _LEAST_PROMPT, _LEAST_DRAWS = 32, 8
@@ -19,6 +23,21 @@ _SLOWEST = 4.0
 """A prefill so much slower than expected may have read the file for the first time, which no draw has to do again."""
 _BATCHED = 0.5
 """What a token costs that is decoded beside others, of one that is drawn: less than half on all that was measured."""
+
+
+@dataclass(frozen=True)
+class LeastSeconds:
+    """What the shortest reply takes, in seconds: to read the prompt, to close the thought and give the least answer,
+    and what is kept in reserve, for a token may take longer than the one before."""
+
+    prompt: float
+    answer: float
+    reserve: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.prompt + self.answer + self.reserve
 
 
 @dataclass(frozen=True)
@@ -33,9 +52,18 @@ class Speed:
         """Seconds a drawn token."""
         return 1.0 / self.decode_tps
 
+    def least(self, prompt: int, closing: int) -> LeastSeconds:
+        """What the shortest reply behind so many prompt tokens takes: a closed thought and a short answer."""
+        answer = (1 + _LEAST_ANSWER) * self.step
+        return LeastSeconds(
+            prompt=prompt / self.prefill_tps,
+            answer=closing / self.prefill_tps + answer,
+            reserve=answer * (_CAUTION - 1.0) + _SLACK,
+        )
+
     def least_seconds(self, prompt: int, closing: int) -> float:
-        """Seconds of the shortest reply behind so many prompt tokens: a closed thought and a short answer."""
-        return (prompt + closing) / self.prefill_tps + (1 + _LEAST_ANSWER) * self.step * _CAUTION + _SLACK
+        """`least` in all."""
+        return self.least(prompt, closing).total
 
     def within(self, seconds: float, closing: int) -> int:
         """Prompt tokens that a shortest reply within `seconds` leaves room for; 0 where there is none."""
@@ -156,14 +184,35 @@ class Deadline:
 
 def require_time(seconds: float, prompt: int, closing: int, speed: Speed, *, held: int = 0, spent: float = 0.0) -> None:
     """Raises `CannotMeetError` where not even the shortest reply can be there in time: behind `prompt` tokens, of which
-    the cache holds `held`, and after the seconds that were `spent` since the turn was asked."""
-    least = speed.least_seconds(prompt - held, closing)
-    if least <= seconds - spent:
+    the cache holds `held`, and after the seconds that were `spent` since the turn was asked. It tells what was needed,
+    and a deadline that can be kept."""
+    least = speed.least(prompt - held, closing)
+    if least.total <= seconds - spent:
         return
     room = speed.within(seconds - spent, closing) + held
     shorter = f", or shorten the prompt of {prompt} tokens to about {room}" if 16 <= room < prompt else ""
-    gone = f", and {spent:.2g} s of them are gone" if spent >= 0.1 else ""
+    needed = spent + least.total
+    parts = [f"{_shown(spent)} s that are gone"] if spent >= _SHOWN else []
+    parts += [f"{_shown(least.prompt)} s for {prompt - held} tokens of prompt"] if prompt > held else []
+    parts += [
+        f"{_shown(least.answer)} s for the least answer",
+        f"{_shown(least.reserve)} s in reserve",
+    ]
     raise CannotMeetError(
-        f"A reply within {seconds:g} s cannot be kept: on this machine the shortest one takes about {least:.2g} s"
-        f"{gone}. Give --deadline {math.ceil((spent + least) * 1.2)} or more{shorter}."
+        f"A reply within {seconds:g} s cannot be kept: on this machine the shortest one needs {_shown(needed)} s "
+        f"({', '.join(parts)}). Give --deadline {_roomy(needed):g} or more{shorter}."
     )
+
+
+def _shown(seconds: float) -> str:
+    """Seconds in two digits, rounded up: what is needed must not look like what was given."""
+    if seconds < _SHOWN:
+        return f"under {_SHOWN:g}"
+    unit = 10.0 ** (math.floor(math.log10(seconds)) - 1)
+    return f"{float(f'{math.ceil(seconds / unit - 1e-9) * unit:.12g}'):g}"
+
+
+def _roomy(needed: float) -> float:
+    """A deadline that holds so many seconds also where the machine is a little slower the next time."""
+    seconds = needed * _ROOMY + _JITTER
+    return math.ceil(seconds) if seconds >= 10.0 else math.ceil(seconds * 10.0) / 10.0

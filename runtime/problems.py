@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from models.errors import UsageError
 from runtime.answers.matching import CHECKS
 
+EXAMPLE: Final = '{"id": "1", "question": "What is 47 * 8?"}'
+"""What a line looks like."""
 _MOST_BYTES = 256 << 20
 _OPTIONS = ("schema", "limits", "tests", "test_limits")
 
@@ -42,12 +44,9 @@ def parse_problem(line: str, number: int) -> Problem:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        reason = (
-            error.msg if isinstance(error, json.JSONDecodeError) else "it is nested too deep or holds too long a number"
-        )
-        raise UsageError(f'{where} is not JSON ({reason}); give one {{"id", "question"}} object a line.') from error
+        raise UsageError(f"{where} is not JSON{_reason(line, error)}; each line is one object, as {EXAMPLE}") from error
     if not isinstance(value, dict):
-        raise UsageError(f'{where} is no object; give one {{"id", "question"}} object a line.')
+        raise UsageError(f"{where} is JSON, but no object; each line is one, as {EXAMPLE}")
     question = value.get("question")
     if not isinstance(question, str) or not question.strip():
         raise UsageError(f'{where} has no "question"; give it as text.')
@@ -68,6 +67,15 @@ def parse_problem(line: str, number: int) -> Problem:
         closed=closed,
         fields=MappingProxyType(value),
     )
+
+
+def _reason(line: str, error: Exception) -> str:
+    """Where it breaks, or what it is in the place of JSON."""
+    if not isinstance(error, json.JSONDecodeError):
+        return " (it is nested too deep, or holds too long a number)"
+    if not line.strip().startswith(("{", "[")):
+        return " but plain text"
+    return f" ({error.msg} at column {error.colno}; an object stands on one line)"
 
 
 def _id(value: Mapping[str, Any], default: str) -> str:
@@ -106,5 +114,5 @@ def require_problems(source: str, *, expected: bool = True) -> list[Problem]:
             raise UsageError(f'The problem {problem.id} has no "expected"; a benchmark needs the right answer.')
         problems.append(problem)
     if not problems:
-        raise UsageError(f'The file {source} is empty; give one {{"id", "question"}} object a line.')
+        raise UsageError(f"The file {source} is empty; each line is one object, as {EXAMPLE}")
     return problems

@@ -8,13 +8,16 @@ from dataclasses import replace
 from typing import Any, Final
 
 from models.errors import KangaeError
+from runtime.answers.declined import declines
 from runtime.reply import Check, Reply
-from runtime.verifiers.verifier import Case, Verdict, Verifier, needs_of, verdicts
+from runtime.verifiers.verifier import Case, Verdict, Verifier, judges_value, needs_of, verdicts
 
 FLAG: Final = "verify: "
 """What the flag of a failed check begins with."""
 UNSURE: Final = "unsure: "
 """What the flag of an answer begins with that stands on no rung of the ladder."""
+OWN_CHECK: Final = f"{UNSURE}the thought's own check "
+"""What the flag of an answer begins with that its own thought has something against."""
 
 
 def verified(
@@ -30,10 +33,14 @@ def verified(
     """The reply, judged by all verifiers that apply; the same reply where none does.
 
     A verifier that cannot judge, for a wrong option or a missing package, fails the reply: nobody should take it for
-    checked. `previous`: the answers of other rungs or votes. `seconds`: what a deadline leaves for all; one that
-    can take long is told what is left of it (the option `seconds_left`), and fails the reply where that is too little.
+    checked. An answer that was computed again is in no doubt for what its own thought had against it. `previous`: the
+    answers of other rungs or votes. `seconds`: what a deadline leaves for all; one that can take long is told what is
+    left of it (the option `seconds_left`), and fails the reply where that is too little.
     `stopped`: whether nobody waits for the verdict any more; a reply that it comes too early for is flagged.
+    An answer that declines its question is judged by none of those who are `not_applicable` to it.
     """
+    beside = not_applicable(reply.answer, verifiers)
+    verifiers = [one for one in verifiers if one not in beside]
     if verifiers and stopped is not None and stopped():
         return replace(reply, flags=(*reply.flags, f"{FLAG}the answer was not judged, for that was interrupted"))
     found: list[Verdict] = []
@@ -53,7 +60,16 @@ def verified(
         return reply
     checks = tuple(Check(one.name, one.passed, one.detail, one.kind) for one in found)
     flags = tuple(f"{FLAG}{one.name}: {one.detail}" for one in found if not one.passed)
-    return replace(reply, checks=(*reply.checks, *checks), flags=(*reply.flags, *flags))
+    before = reply.flags
+    if any(one.kind == "truth" and one.passed for one in found):
+        before = without_own_doubt(before)
+    return replace(reply, checks=(*reply.checks, *checks), flags=(*before, *flags))
+
+
+def not_applicable(answer: str, verifiers: Sequence[Verifier]) -> tuple[Verifier, ...]:
+    """Those who would judge the value of an answer that declines to give one: that is honest, and neither right nor
+    wrong. Who judges its form, or whether others say the same, judges it as any other."""
+    return tuple(one for one in verifiers if judges_value(one)) if declines(answer) else ()
 
 
 def judged(
@@ -81,6 +97,16 @@ def doubts(reply: Reply) -> tuple[str, ...]:
     return tuple(flag for flag in reply.flags if flag.startswith((FLAG, UNSURE)))
 
 
+def own_doubt(reply: Reply) -> str:
+    """What its own thought has against the answer, in words; empty: nothing that is known."""
+    return next((flag.removeprefix(UNSURE) for flag in reply.flags if flag.startswith(OWN_CHECK)), "")
+
+
+def without_own_doubt(flags: Sequence[str]) -> tuple[str, ...]:
+    """The flags less that one: something else has settled it, or tells it."""
+    return tuple(flag for flag in flags if not flag.startswith(OWN_CHECK))
+
+
 def record_of(reply: Reply, verifiers: Sequence[Verifier]) -> dict[str, Any]:
     """The JSON object of a reply; where verifiers were asked and none could judge, `checks` is there, and empty."""
     record = reply.as_json()
@@ -91,6 +117,9 @@ def record_of(reply: Reply, verifiers: Sequence[Verifier]) -> dict[str, Any]:
 
 def shortfall(reply: Reply, verifiers: Sequence[Verifier]) -> str:
     """What an answer that passed all checks lacks of one that was computed again, in a sentence; empty where it was."""
+    if beside := not_applicable(reply.answer, verifiers):
+        names = ", ".join(one.name for one in beside)
+        return f"The model declined the question, so there is no value to check (not applicable: {names})."
     passed = [check for check in reply.checks if check.passed]
     if any(check.kind == "truth" for check in passed):
         return ""

@@ -34,6 +34,7 @@ from runtime.commands.reply_end import (
     with_short_thought,
 )
 from runtime.commands.verify_options import Judging, add_verify_options, chosen_judging
+from runtime.problems import EXAMPLE
 from runtime.settings import Settings, load_settings, parse_count
 
 if TYPE_CHECKING:
@@ -41,6 +42,17 @@ if TYPE_CHECKING:
     from runtime.request import Budget, Request, Sampling
     from runtime.responder import Responder
 
+_EXAMPLES = f"""examples:
+  kangae ask "What is 47 * 8?"
+  kangae ask "What is 47 * 8?" --budget 32 --verify arithmetic
+  kangae ask --file questions.jsonl > replies.jsonl
+where each line of questions.jsonl is one object, as
+  {EXAMPLE}
+
+exit codes: 0 done, 1 some lines of a file failed, 2 wrong usage, 3 no such
+model, 7 a limit cannot be met, 8 an answer that is in doubt, 130 interrupted
+(docs/cli.md has them all)
+"""
 _MOST_BYTES = 16 << 20
 """More is no question: an endless input must not fill the memory."""
 
@@ -49,9 +61,11 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     """Register `ask`."""
     parser = subparsers.add_parser(
         "ask",
-        help="one reply",
-        description="Answer one question, or with --file many. The answer goes to stdout, the thinking to stderr. "
-        "With --file, one JSON object a line goes to stdout, with or without --json.",
+        help="answer one question, or a file of them",
+        description="Answer one question, or with --file many. The answer goes to stdout, the\nthinking to stderr. "
+        "With --file, one JSON object a line goes to stdout,\nwith or without --json.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "question", nargs="?", metavar="QUESTION | -", help="the question; `-` or nothing: read it from standard input"
@@ -59,28 +73,29 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument(
         "--file",
         metavar="IN.jsonl",
-        help='questions, one {"id","question"[,"expected"]} a line; prints one JSON object a line, in order',
+        help='questions, one object {"id","question"[,"expected"]} a line; prints one JSON object a line, in order',
     )
     parser.add_argument("--system", metavar="TEXT", help="what the model is told before the question")
     parser.add_argument("--json", action="store_true", help="print one JSON object, not a stream (--file always does)")
     parser.add_argument("--no-store", action="store_true", help="do not keep the reply in the sessions")
-    parser.add_argument(
-        "--votes", type=typed(parse_count), default=1, metavar="K", help="think K times at once, let the answers vote"
-    )
-    add_verify_options(parser)
     parser.add_argument(
         "--parallel",
         type=typed(parse_count),
         metavar="N",
         help="with --file: questions at once (8), each with all its votes",
     )
-    add_model_options(parser)
-    parser.add_argument(
+    add_budget_options(parser, ladder=True)
+    several = parser.add_argument_group("several thoughts on one question")
+    several.add_argument(
+        "--votes", type=typed(parse_count), default=1, metavar="K", help="think K times at once, let the answers vote"
+    )
+    several.add_argument(
         "--ladder",
         action="store_true",
         help="no thought, a short one, a long one, votes: as far as an answer needs to stand; exit code 8 if none does",
     )
-    add_budget_options(parser, ladder=True)
+    add_verify_options(parser)
+    add_model_options(parser)
     add_sampling_options(parser)
     parser.set_defaults(run=run)
 

@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from models.errors import FLAGGED, InterruptedByUser, KangaeError, MissingPackageError, UsageError
-from models.plain_text import json_line
+from models.plain_text import json_line, shorten
 from runtime.answers.mathematics import is_correct_in_time
 from runtime.commands.ask import climbs, make_request
 from runtime.commands.interrupt import CancelOnInterrupt
 from runtime.commands.keep import Keeper
 from runtime.commands.options import chosen, make_sampling, open_responder, settled
 from runtime.commands.output import write_out
-from runtime.commands.reply_end import ended_at_once, fault_of, tell_stopped, with_short_thought
+from runtime.commands.reply_end import ended_at_once, fault_of, tell, tell_stopped, with_short_thought
 from runtime.events import Done, Failed
 from runtime.judges import Judges
-from runtime.problems import Problem, parse_problem, read_lines
+from runtime.problems import EXAMPLE, Problem, parse_problem, read_lines
 from runtime.responder import Control
 from runtime.verification import doubts, judged, record_of
 
@@ -40,8 +40,10 @@ def answer_file(
     arguments: argparse.Namespace, settings: Settings, budget: Budget, system: str, judging: Judging
 ) -> int:
     """Answer all good lines; one that is bad, or that the deadline left without an answer, gives an error object in its
-    place. Exit 1 if there was any; 8 if a check failed; 130: Ctrl-C. Raises InterruptedByUser for a second one."""
+    place. Exit 1 if there was any, and stderr tells how many; 8 if a check failed; 130: Ctrl-C. Raises
+    InterruptedByUser for a second one, UsageError where lines share an id."""
     lines = _read(arguments.file)
+    _require_own_ids(lines)
     results: dict[int, Reply | KangaeError] = {
         index: line.content for index, line in enumerate(lines) if isinstance(line.content, KangaeError)
     }
@@ -64,7 +66,9 @@ def answer_file(
     if control.cancelled:
         tell_stopped(produced=bool(kept), kept=keeper.session is not None)
         return InterruptedByUser.exit_code
-    if any(isinstance(result, KangaeError) for result in results.values()):
+    failed = [result for _, result in sorted(results.items()) if isinstance(result, KangaeError)]
+    if failed:
+        tell([_failures(failed, len(lines))])
         return 1
     return code or (FLAGGED if any(map(doubts, kept)) else 0)
 
@@ -84,11 +88,33 @@ class _Line:
         return {"id": self.content.id} if isinstance(self.content, Problem) else {}
 
 
+def _require_own_ids(lines: Iterable[_Line]) -> None:
+    """Raises UsageError where lines share an id: nobody could tell their replies apart. Text is no number."""
+    numbers: dict[tuple[type, object], int] = {}
+    for line in lines:
+        given = line.id_field().get("id")
+        if given is None:
+            continue
+        before = numbers.setdefault((type(given), given), line.number)
+        if before != line.number:
+            known = "" if line.given_id is not None else " (a line without an id is called by its number)"
+            raise UsageError(
+                f"Lines {before} and {line.number} share the id {shorten(json.dumps(given, ensure_ascii=False), 60)}"
+                f"{known}; give each line its own, so that its reply can be told."
+            )
+
+
+def _failures(failed: Sequence[KangaeError], total: int) -> str:
+    """How many lines failed, and why the first one did."""
+    questions = "question" if total == 1 else "questions"
+    return f"{len(failed)} of {total} {questions} failed: {failed[0].detail}"
+
+
 def _read(source: str) -> list[_Line]:
     """All lines in order, the bad ones among them. Raises UsageError if there are none, or they cannot be read."""
     lines = [_line(number, text) for number, text in read_lines(source)]
     if not lines:
-        raise UsageError(f'The file {source} is empty; give one {{"id", "question"}} object a line.')
+        raise UsageError(f"The file {source} is empty; each line is one object, as {EXAMPLE}")
     return lines
 
 

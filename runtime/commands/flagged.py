@@ -22,8 +22,8 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     parser = subparsers.add_parser(
         "decide",
         help="settle a flag: was the answer right or wrong?",
-        description="Settle flags by a person's verdict on the answer. It is kept with who gave it and when; a later "
-        "verdict on the same flag holds, and the earlier ones stay on record.",
+        description="Settle flags by a person's verdict on the answer. It is kept with who gave it and when. A flag "
+        "that is settled stays so, unless the verdict is given as a correction; earlier ones stay on record.",
     )
     parser.add_argument(
         "flags", metavar="FLAG", nargs="+", help="its number, as `kangae sessions list --flagged` tells"
@@ -31,6 +31,7 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument("--verdict", choices=VERDICTS, required=True, help="what the flagged answer is")
     parser.add_argument("--note", default="", metavar="TEXT", help="why, or what was done about it")
     parser.add_argument("--person", metavar="NAME", help="who decides; default: who is logged in")
+    parser.add_argument("--correct", action="store_true", help="settle anew what is settled already")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run_decide)
 
@@ -67,7 +68,8 @@ def count_flagged(store: Store) -> int:
 
 
 def run_decide(arguments: argparse.Namespace) -> int:
-    """Keep a verdict on each of the flags; all are looked up before the first is settled."""
+    """Keep a verdict on each of the flags; all are looked up before the first is settled. Raises UsageError where one
+    of them is settled already, and this is no correction."""
     from models.plain_text import as_utf8, json_line
     from runtime.store import Store
 
@@ -76,6 +78,8 @@ def run_decide(arguments: argparse.Namespace) -> int:
         raise UsageError("The one who decides has no name; give one with --person.")
     with Store.open() as store:
         chosen = _chosen(store, arguments.flags)
+        if not arguments.correct:
+            _require_open(chosen)
         for flag in chosen:
             store.decide(flag.number, arguments.verdict, person=person, note=as_utf8(arguments.note).strip())
         numbers = {flag.number for flag in chosen}
@@ -115,6 +119,18 @@ def _chosen(store: Store, words: list[str]) -> list[Flag]:
             raise UsageError(f"{word!r} is no flag's number; {_near(store, word)}.")
         chosen.append(known[word])
     return chosen
+
+
+def _require_open(flags: list[Flag]) -> None:
+    """Raises UsageError for a flag on which a person decided before: that verdict is on record, and stands."""
+    from runtime.commands.trace import settlement_text
+
+    for flag in flags:
+        if flag.settlements:
+            raise UsageError(
+                f"Flag {flag.number} is settled already: {settlement_text(flag.settlements[-1])}. Nothing was "
+                f"changed; look with `kangae sessions show {flag.conversation}`, and give --correct to settle it anew."
+            )
 
 
 def _near(store: Store, word: str) -> str:

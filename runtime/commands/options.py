@@ -31,20 +31,26 @@ def typed(parse: Callable[[object], Any]) -> Callable[[str], Any]:
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Which model, and how it is opened."""
-    parser.add_argument(
+    group = parser.add_argument_group("the model")
+    group.add_argument(
         "-m", "--model", metavar="NAME|PATH", help="catalogue name, file or folder; default: kangae-tiny"
     )
-    parser.add_argument(
+    group.add_argument(
         "--no-profile", action="store_true", help="leave aside what `kangae calibrate` found for this model"
     )
-    add_opening_options(parser)
+    add_opening_options(group)
 
 
-def add_opening_options(parser: argparse.ArgumentParser) -> None:
+def add_opening_options(parser: argparse._ActionsContainer) -> None:
     """How a model is opened."""
-    parser.add_argument("--context", type=typed(parse_count), metavar="N", help="tokens of context")
     parser.add_argument(
-        "--threads", type=typed(parse_count), metavar="N", help="CPU threads; default: the physical cores"
+        "--context", type=typed(parse_count), metavar="N", help="tokens that question, thought and answer share"
+    )
+    parser.add_argument(
+        "--threads",
+        type=typed(parse_count),
+        metavar="N",
+        help="CPU threads; default: the physical cores, for a very small model one",
     )
     parser.add_argument(
         "--gpu-layers", type=typed(parse_whole), metavar="N", help="layers on the GPU; default: all, where there is one"
@@ -54,33 +60,46 @@ def add_opening_options(parser: argparse.ArgumentParser) -> None:
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     """How tokens are drawn; what is not given is the model's own default."""
     group = parser.add_argument_group("sampling (default: the model's own)")
-    group.add_argument("--temperature", type=typed(parse_number), metavar="T", help="0 is greedy")
-    group.add_argument("--top-p", type=typed(parse_number), metavar="P")
-    group.add_argument("--top-k", type=typed(parse_whole), metavar="K")
-    group.add_argument("--min-p", type=typed(parse_number), metavar="P")
-    group.add_argument("--seed", type=typed(parse_seed), metavar="N")
+    group.add_argument(
+        "--temperature",
+        type=typed(parse_number),
+        metavar="T",
+        help="how freely it draws; 0: the likeliest token always",
+    )
+    group.add_argument(
+        "--top-p", type=typed(parse_number), metavar="P", help="the likeliest tokens that make up P (0 to 1)"
+    )
+    group.add_argument("--top-k", type=typed(parse_whole), metavar="K", help="the K likeliest tokens; 0: all")
+    group.add_argument(
+        "--min-p", type=typed(parse_number), metavar="P", help="no token below P times the likeliest one's probability"
+    )
+    group.add_argument("--seed", type=typed(parse_seed), metavar="N", help="where the draws begin")
 
 
 def add_budget_options(parser: argparse.ArgumentParser, *, ladder: bool = False) -> None:
     """How long a thought and an answer may be; `ladder`: the command can climb."""
-    parser.add_argument(
+    group = parser.add_argument_group("how long it thinks and answers")
+    group.add_argument(
         "--budget",
         type=typed(parse_budget),
         default=argparse.SUPPRESS,
         metavar="N|off|unlimited",
-        help="thinking tokens for the whole turn",
+        help="most thinking tokens for the whole turn; off: answer at once; unlimited: as far as the context goes",
     )
-    parser.add_argument(
+    group.add_argument(
         "--effort",
         choices=(*EFFORTS, "auto") if ladder else EFFORTS,
         help="the budget in a word: what it allows depends on the model"
         + ("; auto: no more thought than an answer needs to stand (as --ladder)" if ladder else ""),
     )
-    parser.add_argument(
-        "--deadline", type=typed(parse_seconds), metavar="SECONDS", help="the whole reply is there by then"
+    group.add_argument(
+        "--deadline",
+        type=typed(parse_seconds),
+        metavar="SECONDS",
+        help="the whole reply is there by then; time is kept for the answer",
     )
-    parser.add_argument("--min-thinking", type=typed(parse_whole), metavar="N", help="think at least so many tokens")
-    parser.add_argument("--max-answer", type=typed(parse_count), metavar="N", help="most answer tokens")
+    group.add_argument("--min-thinking", type=typed(parse_whole), metavar="N", help="think at least so many tokens")
+    group.add_argument("--max-answer", type=typed(parse_count), metavar="N", help="most answer tokens; more is cut")
 
 
 def chosen(arguments: argparse.Namespace, settings: Settings, name: str) -> Any:

@@ -43,19 +43,55 @@ def with_short_thought(reply: Reply, budget: Budget) -> Reply:
 
 
 def tell_end(reply: Reply, verifiers: Sequence[Verifier]) -> int:
-    """Say on stderr what is to be said of a reply: why its answer is cut, which checks failed, its other flags, and,
-    where no check failed, what it lacks of an answer that was computed again. Returns `exit_code_of` it."""
+    """Say on stderr what is to be said of a reply: which limit ended its thought, why its answer is cut, which checks
+    failed, its other flags, and, where no check failed, what it lacks of an answer that was computed again. Returns
+    `exit_code_of` it."""
     from runtime.end_sentences import cut_sentences, flag_sentences
     from runtime.verification import doubts, shortfall
 
     found = doubts(reply)
-    lines = cut_sentences(reply)
+    lines = [*limit_sentences(reply), *cut_sentences(reply)]
     lines += [f"Doubtful: {flag.partition(': ')[2]}" for flag in found]
     lines += flag_sentences(reply, beside=found)
     if not found and verifiers and (line := shortfall(reply, verifiers)):
         lines.append(line)
     tell(lines)
     return exit_code_of(reply)
+
+
+def limit_sentences(reply: Reply) -> list[str]:
+    """Which limit ended the thought, and what leaves more of it: the words that close a thought by force are for the
+    model, and may speak of the time where tokens were meant. Empty where none did, and on the ladder, which sets limits
+    of its own and tells what it climbed for."""
+    if reply.finish not in ("stop", "length") or reply.budget.effort == "auto":
+        return []
+    reasons: tuple[str, ...] = tuple(vote.close for vote in reply.votes) or (reply.close,)
+    own = "their" if reply.votes else "its"
+    told = ((reasons.count("budget"), _budget_words(reply, own)), (reasons.count("deadline"), _deadline_words(reply)))
+    lines = []
+    for count, (limit, more) in told:
+        some = f"{count} of {len(reasons)} thoughts were" if reply.votes else "The thought was"
+        lines += [f"{some} ended by {limit}; {more} leaves more of it."] if count else []
+    return lines
+
+
+def _budget_words(reply: Reply, own: str) -> tuple[str, str]:
+    """The budget, or the context where that held less, and the flag that raises it."""
+    given, effort = reply.budget.tokens, reply.budget.effort
+    held = next((one.limit for one in reversed(reply.decisions) if one.rule == "budget"), None)
+    if given is None or (held is not None and held < given):
+        return "the end of the context, which keeps room for the answer", "a larger --context"
+    tokens = "1 token" if given == 1 else f"{given} tokens"
+    if effort is None:
+        return f"{own} budget of {tokens}", "a larger --budget"
+    return f"the {tokens} of --effort {effort}", "more effort, or a larger --budget,"
+
+
+def _deadline_words(reply: Reply) -> tuple[str, str]:
+    """The deadline, and the flag that moves it."""
+    seconds = reply.budget.seconds
+    named = "the deadline" if seconds is None else f"the deadline of {seconds:g} s"
+    return f"{named}, which keeps time for the answer", "a longer --deadline"
 
 
 def exit_code_of(reply: Reply) -> int:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `sessions` and its sub-commands."""
-    sessions = subparsers.add_parser("sessions", help="kept conversations", description="Conversations that were kept.")
+    sessions = subparsers.add_parser(
+        "sessions", help="what was kept: list, show, search, go on with it", description="Conversations that were kept."
+    )
     commands = sessions.add_subparsers(dest="sessions_command", metavar="COMMAND", required=True)
     listing = commands.add_parser("list", help="the newest first")
     listing.add_argument("-n", "--limit", type=typed(parse_count), default=20, metavar="N", help="so many (20)")

@@ -35,8 +35,14 @@ def trace_lines(record: Mapping[str, Any], flags: Iterable[Flag]) -> list[str]:
 
 def flag_text(flag: Flag) -> str:
     """A flag with its number, its reason, and what was decided on it."""
-    settled = "".join(f"; {_settlement(one)}" for one in flag.settlements)
+    settled = "".join(f"; {settlement_text(one)}" for one in flag.settlements)
     return f"{flag.number}  {'open' if flag.verdict is None else flag.verdict}: {one_line(flag.reason)}{settled}"
+
+
+def settlement_text(settlement: Settlement) -> str:
+    """What a person decided, who did, when, and why."""
+    note = f" ({one_line(settlement.note)})" if settlement.note else ""
+    return f"{settlement.verdict}, {one_line(settlement.person)}, {when(settlement.created)}{note}"
 
 
 def when(seconds: float) -> str:
@@ -87,8 +93,3 @@ def _decisions(decisions: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         figures += "" if limit is None else f" (limit {limit:.6g})"
         quote = f": “{one_line(one['quote'])}”" if one.get("quote") else ""
         yield f"{one['token']:>{width}}  {one['rule']}{figures}: {one_line(one['words'])}{quote}"
-
-
-def _settlement(settlement: Settlement) -> str:
-    note = f" ({one_line(settlement.note)})" if settlement.note else ""
-    return f"{settlement.verdict}, {one_line(settlement.person)}, {when(settlement.created)}{note}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from models.errors import UsageError
-from models.plain_text import shorten
+from models.plain_text import as_utf8, shorten
 
 if TYPE_CHECKING:
     from runtime.request import Request
@@ -34,11 +34,15 @@ class Judging:
 
 def add_verify_options(parser: argparse.ArgumentParser) -> None:
     """`--verify` and `--schema`."""
-    parser.add_argument(
-        "--verify", default="none", metavar="none|auto|NAME", help="judge the answer; exit code 8 where it is in doubt"
+    group = parser.add_argument_group("judging the answer (exit code 8 where it is in doubt)")
+    group.add_argument(
+        "--verify",
+        default="none",
+        metavar="none|auto|NAME",
+        help="who judges: arithmetic, units, schema, python, agreement, or one that is installed; auto: all that apply",
     )
-    parser.add_argument(
-        "--schema", metavar="FILE", help="a JSON Schema that the answer has to fit; exit code 8 where it does not"
+    group.add_argument(
+        "--schema", metavar="FILE", help="a JSON Schema that the answer has to fit: a file, or the JSON itself"
     )
 
 
@@ -46,7 +50,7 @@ def chosen_judging(arguments: argparse.Namespace, *, climbing: bool = False, lin
     """What the flags name, checked before a model is opened; `climbing`: the ladder needs a judge, so none means all;
     `lines`: questions come from a file, whose lines may hold schemas of their own.
 
-    Raises UsageError for a name that is none and for a file that is no schema, MissingPackageError without jsonschema.
+    Raises UsageError for a name that is none and for what is no schema, MissingPackageError without jsonschema.
     """
     name = "auto" if climbing and arguments.verify == "none" else arguments.verify
     options: dict[str, Any] = {}
@@ -83,16 +87,15 @@ def judging_again(arguments: argparse.Namespace, request: Request) -> Judging:
     return Judging(judging.verifiers, {**kept, **judging.options})
 
 
-def read_schema(path: str) -> Any:
-    """The JSON Schema in a file, which was compiled once, so that it is a sound one."""
+def read_schema(given: str) -> Any:
+    """The JSON Schema in a file, or the one that stands in `given` itself, which then begins with a brace. It was
+    compiled once, so that it is a sound one."""
     from runtime.verifiers.schema import compile_schema
 
-    where = f"The schema {path}"
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{where} cannot be read ({error.strerror}); check the path and its permissions.") from error
+    inline = given.lstrip().startswith("{")
+    where = f"The schema {shorten(given, 60)} (taken as JSON, for it begins with a brace)"
+    where = where if inline else f"The schema {given}"
+    data = as_utf8(given).encode() if inline else _bytes_of(given, where)
     if len(data) > _MOST_BYTES:
         raise UsageError(f"{where} is longer than {_MOST_BYTES >> 20} MiB; give the file of a JSON Schema.")
     try:
@@ -102,13 +105,27 @@ def read_schema(path: str) -> Any:
             f"{where} is no UTF-8 text ({error.reason} at byte {error.start}); save it as such."
         ) from error
     except json.JSONDecodeError as error:
-        raise UsageError(
-            f"{where} is no JSON ({error.msg} in line {error.lineno}, column {error.colno}); correct it there."
-        ) from error
+        place = f"in line {error.lineno}, column {error.colno}"
+        rest = shorten(error.doc[error.pos :], 20)
+        at = f"at {rest!r}" if rest else "at its end"
+        raise UsageError(f"{where} is no JSON ({error.msg} {place}, {at}); correct it there.") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where} is nested too deep, or holds too long a number; give a smaller one.") from error
     try:
         compile_schema(schema)
     except UsageError as error:
-        raise UsageError(f"{where} cannot be used: {shorten(error.detail, 300)} Correct the file.") from error
+        raise UsageError(f"{where} cannot be used: {shorten(error.detail, 300)} Correct it there.") from error
     return schema
+
+
+def _bytes_of(path: str, where: str) -> bytes:
+    """At most one byte more than may be. Raises UsageError for a file that cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(_MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UsageError(
+            f"{where} cannot be read ({reason}); check the path and its permissions. (JSON in its place begins with a "
+            "brace.)"
+        ) from error

@@ -78,6 +78,7 @@ class Units:
     name = "units"
     kind: Kind = "form"
     needs = "a unit, a share or a time of day that the question asks for, or limits"
+    of_value = True
 
     def applies(self, case: Case) -> bool:
         """Whether the question asks for a unit, a share or a time of day, or limits are given."""

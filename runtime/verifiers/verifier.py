@@ -52,7 +52,8 @@ class Verifier(Protocol):
     """A judge of answers. Neither method may change the case; `check` is called only where `applies` was true. Both may
     be called by several threads at once.
 
-    It may have an attribute `needs`: what an answer needs for it to judge, in words (see `needs_of`).
+    It may have an attribute `needs`: what an answer needs for it to judge, in words (see `needs_of`); and one
+    `of_value`: whether it judges the value that an answer gives (see `judges_value`).
     """
 
     @property
@@ -79,6 +80,12 @@ class Verifier(Protocol):
 def needs_of(verifier: Verifier) -> str:
     """What an answer needs for this verifier to judge it, in words; empty where it does not say."""
     return str(getattr(verifier, "needs", ""))
+
+
+def judges_value(verifier: Verifier) -> bool:
+    """Whether it judges the value that an answer gives, so that it has nothing to say of one that declines to give any.
+    Where it does not say: one of truth does."""
+    return bool(getattr(verifier, "of_value", verifier.kind == "truth"))
 
 
 def verdicts(verifiers: Iterable[Verifier], case: Case) -> tuple[Verdict, ...]:

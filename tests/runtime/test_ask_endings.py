@@ -16,7 +16,7 @@ import kangae
 from runtime import opening
 from runtime.end_sentences import cut_sentences, end_sentences, flag_sentences
 from runtime.events import Done, Event
-from runtime.reply import SpentBudget, Usage
+from runtime.reply import Decision, SpentBudget, Usage, Vote
 from runtime.request import Request
 from runtime.responder import Control
 from runtime.store import Store
@@ -176,3 +176,69 @@ def test_an_answer_cut_at_its_longest_length_names_the_flag(model: Ending, capsy
         "The answer was cut at its longest, 3 tokens; a larger --max-answer leaves more of it."
         in capsys.readouterr().err
     )
+
+
+def of_budget(limit: float | None = 64) -> tuple[Decision, ...]:
+    return (Decision(60, "budget", 60, limit, "the budget was spent"),)
+
+
+MORE = "leaves more of it."
+
+
+@pytest.mark.parametrize(
+    ("ends", "line"),
+    [
+        (
+            {"close": "budget", "budget": SpentBudget(tokens=64), "decisions": of_budget()},
+            f"The thought was ended by its budget of 64 tokens; a larger --budget {MORE}",
+        ),
+        (
+            {"close": "budget", "budget": SpentBudget(tokens=1)},
+            f"The thought was ended by its budget of 1 token; a larger --budget {MORE}",
+        ),
+        (
+            {"close": "budget", "budget": SpentBudget(tokens=64, effort="low")},
+            f"The thought was ended by the 64 tokens of --effort low; more effort, or a larger --budget, {MORE}",
+        ),
+        (
+            {"close": "budget", "budget": SpentBudget(tokens=900), "decisions": of_budget(64)},
+            f"The thought was ended by the end of the context, which keeps room for the answer; a larger --context "
+            f"{MORE}",
+        ),
+        (
+            {"close": "budget"},
+            f"The thought was ended by the end of the context, which keeps room for the answer; a larger --context "
+            f"{MORE}",
+        ),
+        (
+            {"close": "deadline", "budget": SpentBudget(tokens=64, seconds=1.5)},
+            "The thought was ended by the deadline of 1.5 s, which keeps time for the answer; a longer --deadline "
+            f"{MORE}",
+        ),
+        (
+            {
+                "close": "natural",
+                "budget": SpentBudget(tokens=64),
+                "votes": (Vote("4", 1, "natural", 9), Vote("4", 1, "budget", 64), Vote("", 0, "budget", 64)),
+            },
+            f"2 of 3 thoughts were ended by their budget of 64 tokens; a larger --budget {MORE}",
+        ),
+        ({"close": "budget", "budget": SpentBudget(tokens=64, effort="auto")}, None),  # the ladder says so itself
+        ({"close": "natural", "budget": SpentBudget(tokens=64)}, None),
+        ({"close": "user"}, None),
+    ],
+)
+def test_the_limit_that_ended_a_thought_is_told_with_the_flag_that_moves_it(
+    model: Ending, capsys: Capture, ends: dict[str, Any], line: str | None
+) -> None:
+    model.ends["short"] = ends
+    assert kangae.main(["ask", "short"]) == 0
+    assert capsys.readouterr().err.splitlines() == ["one two three", *([] if line is None else [line])]
+    assert kangae.main(["ask", "short", "--json"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_thought_that_its_user_stopped_was_ended_by_no_limit(model: Ending, capsys: Capture) -> None:
+    model.ends["stop"] = {"close": "budget", "budget": SpentBudget(tokens=2)}
+    assert kangae.main(["ask", "stop"]) == 130
+    assert "was ended by" not in capsys.readouterr().err

@@ -196,3 +196,32 @@ def test_to_verify_by_a_schema_one_has_to_be_given(model: AnsweringResponder, ca
     assert kangae.main(["ask", "x", "--verify", "schema"]) == 2
     assert "give its file, as in --schema FILE" in capsys.readouterr().err
     assert not model.opened
+
+
+def test_a_schema_may_stand_in_the_flag_itself(model: AnsweringResponder, capsys: Capture) -> None:
+    model.rule = lambda request, allowed: Said("", '{"parts": 583}')
+    for wanted, code in (("integer", 0), ("string", 8)):
+        schema = json.dumps({"type": "object", "properties": {"parts": {"type": wanted}}})
+        assert kangae.main(["ask", "How many?", "--schema", f" {schema}", "--json"]) == code
+        (check,) = json.loads(capsys.readouterr().out)["checks"]
+        assert check["passed"] is (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ('{"type": "integer",}', "(taken as JSON, for it begins with a brace) is no JSON (Expecting property name"),
+        ('{"type": integer}', "(Expecting value in line 1, column 10, at 'integer}')"),
+        ('{"type": "integer"', "in line 1, column 19, at its end)"),
+        ('{"type": "integre"}', "is faulty at type"),
+        ('"type": "integer"', "cannot be read (No such file or directory); check the path"),
+        ("x\0y", "cannot be read (embedded null byte)"),
+    ],
+)
+def test_a_broken_schema_is_told_how_it_was_taken_and_where_it_breaks(
+    model: AnsweringResponder, capsys: Capture, given: str, told: str
+) -> None:
+    assert kangae.main(["ask", "x", "--schema", given]) == 2
+    said = capsys.readouterr()
+    assert told in said.err and len(said.err.splitlines()) == 1
+    assert not model.opened

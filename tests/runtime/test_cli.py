@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import subprocess
@@ -269,3 +270,24 @@ def test_an_endless_input_is_refused(capsys: pytest.CaptureFixture[str], monkeyp
     assert kangae.main(["ask", "-"]) == 7
     assert kangae.main(["ask", "--file", "/dev/zero"]) == 2
     assert "split it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["ask", "--help"], ["sessions", "--help"], ["sessions", "decide", "--help"]]
+)
+def test_help_fits_80_columns(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert kangae.main(words) == 0
+    said = capsys.readouterr().out
+    assert said and all(len(line) <= 80 for line in said.splitlines())
+
+
+def test_every_flag_of_ask_says_what_it_does() -> None:
+    (ask_parser,) = (
+        action.choices["ask"]
+        for action in kangae.build_parser("ask")._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    assert [action.option_strings for action in ask_parser._actions if not action.help] == []

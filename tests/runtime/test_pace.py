@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from models.errors import CannotMeetError
@@ -126,7 +128,9 @@ def test_a_trial_has_to_fit_before_the_answers_time() -> None:
 def test_time_that_is_gone_and_ids_that_are_held_count() -> None:
     speed = Speed(prefill_tps=100.0, decode_tps=20.0)
     require_time(2.0, 100, 0, speed)
-    with pytest.raises(CannotMeetError, match=r"within 2 s .* 1\.2 s of them are gone\. Give --deadline 4 or more"):
+    with pytest.raises(
+        CannotMeetError, match=r"within 2 s .* needs 2\.8 s \(1\.2 s that are gone, 1 s for 100 tokens of"
+    ):
         require_time(2.0, 100, 0, speed, spent=1.2)
     with pytest.raises(CannotMeetError, match="shorten the prompt of 4000 tokens to about"):
         require_time(2.0, 4000, 0, speed)
@@ -142,3 +146,25 @@ def test_a_pause_in_the_prefill_is_no_part_of_it() -> None:
     assert pace.tps == pytest.approx(64.0)
     pace.told(62.0, 192, 192)
     assert pace.tps == pytest.approx(64.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "prompt", "spent"),
+    [(0.1, 24, 0.06), (0.1, 24, 0.0517), (0.01, 0, 0.0), (0.0483, 24, 0.0), (2.0, 4000, 1.5), (30.0, 100_000, 0.1)],
+)
+def test_a_refused_deadline_is_told_what_it_lacks_and_what_would_be_kept(
+    seconds: float, prompt: int, spent: float
+) -> None:
+    speed = Speed(prefill_tps=3000.0, decode_tps=1000.0)
+    with pytest.raises(CannotMeetError) as refused:
+        require_time(seconds, prompt, 0, speed, spent=spent)
+    told = refused.value.detail
+    (needed,) = re.findall(r"needs ([0-9.]+) s", told)
+    assert float(needed) > seconds  # what was needed never looks like what was given
+    (parts,) = re.findall(r"\((.*)\)", told)
+    assert sum(map(float, re.findall(r"([0-9.]+) s ", parts))) == pytest.approx(float(needed), rel=0.2)
+    assert ("that are gone" in parts) == (spent > 0.0) and ("of prompt" in parts) == (prompt > 0)
+    assert "for the least answer" in parts and "in reserve" in parts
+    (advised,) = re.findall(r"Give --deadline ([0-9.]+) or more", told)
+    require_time(float(advised), prompt, 0, speed, spent=spent)
+    assert float(advised) < 2.0 * float(needed) + 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -147,6 +148,25 @@ def test_a_verdict_keeps_who_when_and_why(run: Run, kept: str, monkeypatch: pyte
     assert (settlement["verdict"], settlement["person"], settlement["note"]) == ("wrong", "ken", "it is 5")
     assert settlement["created"] >= flag.created
     assert "wrong, ken, " in run("show", kept)[1]
+
+
+def test_a_settled_flag_tells_who_settled_it_and_stays_so(run: Run, kept: str) -> None:
+    run("decide", "2", "--verdict", "wrong", "--person", "Aiko", "--note", "read again")
+    for words in (["2", "--verdict", "right"], ["2", "--verdict", "wrong"], ["1", "2", "--verdict", "right"]):
+        code, out, err = run("decide", *words, "--person", "Ken")
+        assert (code, out) == (2, "")
+        assert re.search(
+            r"Flag 2 is settled already: wrong, Aiko, \d{4}-\d\d-\d\d \d\d:\d\d \(read again\)\. Nothing was changed; "
+            r".*give --correct",
+            err,
+            re.DOTALL,
+        )
+    first, second = told(run, "show", kept)["flags"]
+    assert first["settlements"] == []  # all are looked up before the first is settled
+    assert [(one["verdict"], one["person"]) for one in second["settlements"]] == [("wrong", "Aiko")]
+    told(run, "decide", "2", "--verdict", "right", "--person", "Ken", "--correct")
+    second = told(run, "show", kept)["flags"][1]
+    assert [(one["verdict"], one["person"]) for one in second["settlements"]] == [("wrong", "Aiko"), ("right", "Ken")]
 
 
 def test_who_decides_has_a_name_even_where_the_machine_knows_none(

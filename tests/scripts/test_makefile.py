@@ -1,0 +1,53 @@
+"""The Makefile's own rules, with programs in the place of Python and Kangae that tell what they were given."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def made(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """`make` with these words, no terminal, and an environment that is there already."""
+    fake = tmp_path / "bin"
+    fake.mkdir(exist_ok=True)
+    for name, text in (("kangae", 'printf "<%s>" "$@"'), ("python", "echo prepared >&2")):
+        (fake / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        (fake / name).chmod(0o755)
+    known = {name: value for name, value in os.environ.items() if name not in ("Q", "q", "MAKEFLAGS", "MAKELEVEL")}
+    return subprocess.run(
+        ["make", "-s", *words, f"BIN={fake}", f"PYTHON={fake / 'python'}"],
+        cwd=ROOT,
+        env=known,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", ["Q", "q"])
+@pytest.mark.parametrize("question", ["What is 47 * 8?", '$(HOME) costs $5, "or" `less`; isn\'t it?'])
+def test_a_question_is_asked_as_it_was_given_in_either_case(tmp_path: Path, name: str, question: str) -> None:
+    done = made(tmp_path, "ask", f"{name}={question}")
+    assert (done.returncode, done.stdout) == (0, f"<ask><--><{question}>")
+
+
+def test_no_question_is_told_how_to_give_one(tmp_path: Path) -> None:
+    done = made(tmp_path, "ask")
+    assert done.returncode == 2 and done.stdout == ""
+    assert 'make ask Q="What is 47 * 8?"' in done.stderr and "prepared" not in done.stderr
+
+
+def test_without_a_terminal_the_interface_is_not_opened_and_the_sentence_says_what_to_do(tmp_path: Path) -> None:
+    done = made(tmp_path, "run", "EXTRAS=verify")
+    assert done.returncode == 2 and done.stdout == ""  # what stands in the place of Kangae was not called
+    prepared, told = done.stderr.splitlines()[:2]
+    assert prepared == "prepared"  # what is missing is installed all the same
+    assert "needs a terminal" in told and 'make ask Q="What is 47 * 8?"' in told
