@@ -120,8 +120,5 @@ class Backend(Protocol):
     def abort(self) -> None:
         """From any thread: interrupt the decode under way (or the next one, once)."""
 
-    def set_threads(self, count: int) -> None:
-        """Use so many CPU threads from the next decode on."""
-
     def close(self) -> None:
         """Free the model. Safe to call twice."""

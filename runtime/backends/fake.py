@@ -270,9 +270,6 @@ class FakeBackend:
         """Interrupt the decode under way or the next one."""
         self._abort = True
 
-    def set_threads(self, count: int) -> None:
-        """The fake has none."""
-
     def close(self) -> None:
         """Nothing to free."""
         self.closed = True

@@ -39,7 +39,7 @@ def open_llama(
 
     `context`: tokens of cache that all sequences share; None: as many as the model was trained for and the memory at
     hand carries, see `choose_context`. `memory_limit`: bytes that weights and cache may take; None: what is available
-    now. `threads` None: the physical cores. `gpu_layers` None: all, where the build has a GPU. `widths[n]`: decode n
+    now. `threads` None: see `choose_threads`. `gpu_layers` None: all, where the build has a GPU. `widths[n]`: decode n
     sequences of one token each in slices of so many. `outputs`: most rows of logits in a decode; None: one a sequence.
     `on_progress` is told the fraction of the weights that is loaded. Ctrl-C ends the loading.
     Raises `ModelError` (missing, unreadable), `ResourceError` (does not fit), `MissingPackageError`.
@@ -78,8 +78,9 @@ def open_llama(
                 sequences=sequences,
                 threads=threads or choose_threads(size),
                 outputs=outputs,
+                flash=on_gpu or not shape.is_small,
             )
-            return LlamaBackend(library, model, handle, facts, sequences, widths or {})
+            return LlamaBackend(library, model, handle, facts, sequences, widths or {}, context)
         except BaseException:
             if handle:
                 library.c.llama_free(handle)
@@ -101,11 +102,14 @@ class LlamaBackend:
         facts: ModelFacts,
         sequences: int,
         widths: Mapping[int, int],
+        limit: int,
     ) -> None:
         c = library.c
         self.facts = facts
         self.vocabulary = LlamaVocabulary(library, model)
-        self.context = int(c.llama_n_ctx(context))
+        self._room = int(c.llama_n_ctx(context))
+        # The library rounds a cache up (`llama_fit`), but what was asked for is the limit that a turn is held to.
+        self.context = min(self._room, limit)
         self.sequences = sequences
         self.batch = int(c.llama_n_batch(context))
         self.can_rewind = not (c.llama_model_is_recurrent(model) or c.llama_model_is_hybrid(model))
@@ -215,7 +219,7 @@ class LlamaBackend:
             raise Aborted
         if code == 1:
             raise CannotMeetError(
-                f"The cache of {self.context} tokens is full; "
+                f"The cache of {self._room} tokens is full; "
                 "give a smaller budget or fewer votes, or open the model with a longer context."
             )
         words = self._library.last_words()
@@ -369,10 +373,6 @@ class LlamaBackend:
     def set_widths(self, widths: Mapping[int, int]) -> None:
         """Decode `n` sequences of one token each in slices of `widths[n]` from now on; see `runtime.bench.speed`."""
         self._widths = {count: width for count, width in widths.items() if 0 < width < count}
-
-    def set_threads(self, count: int) -> None:
-        """Use so many CPU threads from the next decode on."""
-        self._c.llama_set_n_threads(self._context, max(1, count), max(1, count))
 
     def close(self) -> None:
         """Free samplers, cache and model. Safe to call twice."""

@@ -21,14 +21,23 @@ _STEP = 256
 """The library rounds a cache up to a multiple of this."""
 _BYTES_A_VALUE = 2
 _MIB = 1 << 20
+_SMALL_HEAD = 32
 _WORTH_SHARING = 64 << 20  # bytes of weights: below, one core reads them in the time that threads take to meet
 
 
 @dataclass(frozen=True)
 class CacheShape:
-    """Values that one token of context keeps: the sum of key and value sizes over the layers with attention."""
+    """Values that one token of context keeps: the sum of key and value sizes over the layers with attention; `head`:
+    the larger size of a key or value of one head, 0 where it is not known."""
 
     values_a_token: int
+    head: int = 0
+
+    @property
+    def is_small(self) -> bool:
+        """Whether plain attention is faster on a CPU: the library's flash attention there takes tokens one by one, and
+        at 32 values a head that costs more than the arithmetic (1.5 times a whole step at a depth of 250)."""
+        return 0 < self.head <= _SMALL_HEAD
 
     @property
     def bytes_a_token(self) -> int:
@@ -48,7 +57,7 @@ class CacheShape:
         usual = int(c.llama_model_n_embd(model)) // max(1, heads)
         key = _number(c, model, f"{architecture}.attention.key_length", usual)
         value = _number(c, model, f"{architecture}.attention.value_length", usual)
-        return cls(kv_heads * (key + value))
+        return cls(kv_heads * (key + value), max(key, value))
 
 
 def choose_context(trained: int, shape: CacheShape, sequences: int, room: int | None) -> int:

@@ -68,6 +68,15 @@ class LlamaLibrary:
         ggml = _GgmlDevices(self.c._lib)
         return tuple(ggml.describe(index) for index in range(ggml.count()))
 
+    def backends(self) -> tuple[str, ...]:
+        """What this build can compute with, by ggml's own names (`CPU`, `CUDA`, `Vulkan`, `BLAS`, …), whether or not
+        there is such a device here."""
+        library = self.c._lib
+        count = _function(library, "ggml_backend_reg_count", ctypes.c_size_t)
+        get = _function(library, "ggml_backend_reg_get", ctypes.c_void_p, ctypes.c_size_t)
+        name = _function(library, "ggml_backend_reg_name", ctypes.c_char_p, ctypes.c_void_p)
+        return tuple(name(get(index)).decode("utf-8", "replace") for index in range(count()))
+
     def _log(self, level: int, text: bytes, _: object) -> None:
         if level != _CONTINUATION:
             self._level = level
@@ -80,18 +89,18 @@ class LlamaLibrary:
 
 
 class _GgmlDevices:
-    """ggml's device registry, found through libllama's own dependencies."""
+    """ggml's device registry."""
 
     _GPU_TYPES = (1, 2)
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        self.count = self._function(library, "ggml_backend_dev_count", ctypes.c_size_t)
-        self._get = self._function(library, "ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
-        self._name = self._function(library, "ggml_backend_dev_name", ctypes.c_char_p, ctypes.c_void_p)
-        self._text = self._function(library, "ggml_backend_dev_description", ctypes.c_char_p, ctypes.c_void_p)
-        self._type = self._function(library, "ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)
+        self.count = _function(library, "ggml_backend_dev_count", ctypes.c_size_t)
+        self._get = _function(library, "ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
+        self._name = _function(library, "ggml_backend_dev_name", ctypes.c_char_p, ctypes.c_void_p)
+        self._text = _function(library, "ggml_backend_dev_description", ctypes.c_char_p, ctypes.c_void_p)
+        self._type = _function(library, "ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)
         sizes = ctypes.POINTER(ctypes.c_size_t)
-        self._memory = self._function(library, "ggml_backend_dev_memory", None, ctypes.c_void_p, sizes, sizes)
+        self._memory = _function(library, "ggml_backend_dev_memory", None, ctypes.c_void_p, sizes, sizes)
 
     def describe(self, index: int) -> Device:
         device = self._get(index)
@@ -105,9 +114,10 @@ class _GgmlDevices:
             is_gpu=self._type(device) in self._GPU_TYPES,
         )
 
-    @staticmethod
-    def _function(library: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Any:
-        return ctypes.CFUNCTYPE(result, *arguments)((name, library))
+
+def _function(library: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Any:
+    """A function of ggml, found through libllama's own dependencies."""
+    return ctypes.CFUNCTYPE(result, *arguments)((name, library))
 
 
 @functools.cache

@@ -16,6 +16,8 @@ from runtime.backends.llama_library import LlamaLibrary
 
 _BATCH = 512
 """Tokens in one decode: beyond this a CPU's prefill gains nothing, and on a GPU an abort waits for a batch's end."""
+_PLAIN_BATCH = 128
+"""Tokens whose scores plain attention holds at once, each over the whole cache."""
 
 
 def model_files(path: Path) -> list[Path]:
@@ -59,10 +61,19 @@ def load_model(
 
 
 def new_context(
-    library: LlamaLibrary, model: Any, name: str, *, context: int, sequences: int, threads: int, outputs: int | None
+    library: LlamaLibrary,
+    model: Any,
+    name: str,
+    *,
+    context: int,
+    sequences: int,
+    threads: int,
+    outputs: int | None,
+    flash: bool = True,
 ) -> Any:
     """A context: `context` tokens of cache that `sequences` share, and at most `outputs` rows of logits in one decode
-    (None: one a sequence). Raises `ResourceError` if the library cannot make it."""
+    (None: one a sequence). `flash`: flash attention, where the library has it for the model.
+    Raises `ResourceError` if the library cannot make it."""
     c = library.c
     parameters = c.llama_context_default_params()
     parameters.n_ctx = context
@@ -72,6 +83,9 @@ def new_context(
     parameters.n_outputs_max = max(sequences, outputs or 0)
     parameters.n_threads = parameters.n_threads_batch = threads
     parameters.flash_attn_type = c.LLAMA_FLASH_ATTN_TYPE_AUTO
+    if not flash:
+        parameters.flash_attn_type = c.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        parameters.n_ubatch = _PLAIN_BATCH
     parameters.kv_unified = True
     parameters.no_perf = True
     library.forget_words()
