@@ -16,7 +16,7 @@ environment = @command -v $(PYTHON) >/dev/null || { echo "kangae: $(PYTHON) was 
 	$(PYTHON) scripts/environment.py $(if $(filter file,$(PYTHON_WAS)),--search) --gpu "$(GPU)" --extras "$(1)$(if $(EXTRAS),$(if $(1),$(comma))$(EXTRAS))"
 comma := ,
 
-.PHONY: help run ask test test-train check format train-tiny quantize card bench clean
+.PHONY: help run ask test test-train check format train-tiny quantize card bench deadlines screen clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,15 @@ bench: ## speed and accuracy by thinking budget on this machine [MODEL=...] [ARG
 	$(call environment,)
 	@$(BIN)/kangae bench speed -m "$(MODEL)"
 	@$(BIN)/kangae bench budget -m "$(MODEL)" $(ARGS)
+
+deadlines: ## whether deadlines are kept on this machine [ARGS="--shipped", "--cancel"]
+	$(call environment,)
+	@$(BIN)/python scripts/deadline_trial.py $(ARGS)
+
+screen: ## draw the README's picture anew, docs/screen.svg, with replies of the model that ships [ARGS="--size 90x28"]
+	$(call environment,)
+	@$(BIN)/python -m tui.screenshot docs/screen.svg $(ARGS) --unfold \
+		"There are 320 bolts on the shelf. We ship 145. Then 60 arrive. How many are left?" "47*8は?"
 
 clean: ## remove the environment and caches (models in out/ and the kept llama.cpp builds stay)
 	@rm -rf .venv .venv.lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pip_run import PipRun, Trouble
@@ -43,25 +43,29 @@ DEFAULT_BACKEND = "metal" if sys.platform == "darwin" else "cpu"
 
 @dataclass(frozen=True)
 class Stamp:
-    """What stands in the environment. `project` is a hash of pyproject.toml and of the tree's place."""
+    """What stands in the environment. `project` is a hash of pyproject.toml and of the tree's place; `flags` are those
+    of CMake that llama.cpp was built with (None: not known), which `kangae bench peers` builds its peers with."""
 
     project: str
     backend: str
     extras: tuple[str, ...]
+    flags: str | None = None
 
     @classmethod
     def read(cls, path: Path) -> Stamp | None:
         """The stamp of a finished environment; None where there is none or it cannot be understood."""
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
-            return cls(str(fields["project"]), str(fields["backend"]), tuple(sorted(map(str, fields["extras"]))))
+            extras = tuple(sorted(map(str, fields["extras"])))
+            flags = fields.get("flags")
+            return cls(str(fields["project"]), str(fields["backend"]), extras, None if flags is None else str(flags))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def write(self, path: Path) -> None:
         """Replace the stamp in one step."""
         part = path.with_suffix(".part")
-        part.write_text(json.dumps({"project": self.project, "backend": self.backend, "extras": self.extras}))
+        part.write_text(json.dumps(asdict(self)))
         part.replace(path)
 
     def covers(self, wanted: Stamp) -> bool:
@@ -133,8 +137,11 @@ def prepare(venv: Path, gpu: str, extras: set[str]) -> None:
         wanted = Stamp(digest, backend, tuple(sorted(extras | kept)))
     make_venv(venv, python)
     requirement = next(line for line in project["dependencies"] if line.startswith(LIBRARY))
-    install_library(python, requirement, backend, there.backend if there else None)
-    Stamp("", backend, wanted.extras).write(venv / STAMP)  # unfinished, but which build stands there is known
+    flags = install_library(python, requirement, backend, there.backend if there else None)
+    if flags is None and there:
+        flags = there.flags
+    wanted = replace(wanted, flags=flags)
+    replace(wanted, project="").write(venv / STAMP)  # unfinished, but which build stands there is known
     names = ",".join(wanted.extras)
     print(f"Installing Kangae{' with ' + names if names else ''} into {venv.name} …", file=sys.stderr, flush=True)
     PipRun(python).run("install", "--editable", f"{ROOT}[{names}]" if names else str(ROOT), what="packages")
@@ -160,11 +167,14 @@ def make_venv(venv: Path, python: Path) -> None:
         raise Trouble(f"{venv} cannot be made ({said.splitlines()[-1] if said else 'no reason given'}).")
 
 
-def install_library(python: Path, requirement: str, backend: str, built_before: str | None) -> None:
-    """llama-cpp-python for `backend`, from the wheel kept in the cache, else built (minutes) and kept there."""
+def install_library(python: Path, requirement: str, backend: str, built_before: str | None) -> str | None:
+    """llama-cpp-python for `backend`, from the wheel kept in the cache, else built (minutes) and kept there.
+
+    Returns CMake's flags of the build, or None where what stands in the environment was left alone.
+    """
     version = requirement.partition("==")[2]
     if installed_version(python) == version and backend == (built_before or DEFAULT_BACKEND):
-        return
+        return None
     flags = " ".join(part for part in (os.environ.get("CMAKE_ARGS", ""), BACKENDS[backend]) if part)
     folder = cache_folder() / "wheels" / f"{backend}-{version}-{abi(python)}-{machine(flags)}"
     wheel = next(iter(sorted(folder.glob("*.whl"))), None)
@@ -173,6 +183,7 @@ def install_library(python: Path, requirement: str, backend: str, built_before: 
     else:
         print(f"Using the llama.cpp build kept in {for_people(folder.parent)} …", file=sys.stderr, flush=True)
     PipRun(python).run("install", "--force-reinstall", "--no-deps", str(wheel), what="llama.cpp")
+    return flags
 
 
 def build_wheel(python: Path, requirement: str, folder: Path, backend: str, flags: str) -> Path:
@@ -252,8 +263,13 @@ def for_people(path: Path) -> str:
 
 def cache_folder() -> Path:
     """Where the program itself keeps what can be made again (models/locations.py), found without its libraries."""
-    if os.environ.get("KANGAE_CACHE_DIR", "").strip():
-        return Path(os.environ["KANGAE_CACHE_DIR"]).expanduser().absolute()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "kangae"
-    return Path(os.environ.get("XDG_CACHE_HOME", "").strip() or Path.home() / ".cache").expanduser() / "kangae"
+    given = os.environ.get("KANGAE_CACHE_DIR", "").strip()
+    if given:
+        try:
+            return Path(given).expanduser().absolute()
+        except RuntimeError as error:
+            raise Trouble(f"KANGAE_CACHE_DIR is {given!r}, whose home folder is unknown; give a whole path.") from error
+    general = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(general):  # a relative one does not count (the XDG base directory specification)
+        return Path(general) / "kangae"
+    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "kangae"

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,17 +24,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime.bench.budget import show_budget
+
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models" / "tiny" / "kangae-tiny-Q8_0.gguf"
 CARD, README = ROOT / "models" / "tiny" / "README.md", ROOT / "README.md"
-HELD_OUT = [
-    "--english", str(ROOT / "tests/tiny/heldout_english.toml"),
-    "--japanese", str(ROOT / "tests/tiny/heldout_japanese.toml"),
-]  # fmt: skip
+HELD_OUT = ["--english", "tests/tiny/heldout_english.toml", "--japanese", "tests/tiny/heldout_japanese.toml"]
 REFUSALS = ("I only know shop-floor arithmetic.", "現場の計算しかわかりません。")
 UNSURE = 8  # the exit code of `ask` where an answer is flagged
 BUDGETS = "off,16,32,64,128"
-SHARED = ["--parallel", "16", "--threads", "1", "--json"]
+SHARED = ["--parallel", "16", "--threads", "1"]
 
 Figures = Mapping[str, Any]
 
@@ -47,6 +47,24 @@ class Measure:
     problems: Sequence[str] = ()
     language: str = ""
 
+    def words(self, asked: str) -> list[str]:
+        """The command with all its flags but `--json`; `asked`: the file of its problems, where it has its own."""
+        file = ["--file" if self.command[0] == "ask" else "--problems", asked] if self.problems else []
+        return ["kangae", *self.command, *SHARED, *file]
+
+    def written(self) -> str:
+        """What a reader pastes in the project's folder, for a cell of a table."""
+        asked = f"{self.name}.jsonl"
+        lines = [self.words(asked)]
+        if self.problems:
+            drawn = "all.jsonl" if self.language else asked
+            lines.insert(0, ["python", "-m", "models.tiny.problems", *self.problems, "-o", drawn])
+        texts = [shlex.join(words).replace("\n", "\\n") for words in lines]
+        if self.language:
+            only = '"language": "' + self.language + '"'
+            texts.insert(1, f"grep '{only}' all.jsonl > {asked}")
+        return ", then ".join(f"`{text}`" for text in texts)
+
 
 UNSEEN = ["-n", "510", "--seed", "13", *HELD_OUT]
 CHECKED = ["-n", "1020", "--seed", "16"]
@@ -54,7 +72,7 @@ BUDGET = ["bench", "budget", "--budgets", "unlimited"]
 # The longest first, for they run two at a time.
 MEASURES = (
     Measure("unlimited", [*BUDGET, "--by", "skill", "--by", "language"]),
-    Measure("budgets", ["bench", "budget", "-n", "1020", "--budgets", BUDGETS, "--by", "skill", "--by", "language"]),
+    Measure("budgets", ["bench", "budget", "--budgets", BUDGETS, "--by", "skill", "--by", "language"]),
     Measure("unseen", [*BUDGET, "--by", "skill"], UNSEEN),
     Measure("check_en", ["bench", "continue", "-n", "340", "--then", "Wait, check\n"], CHECKED, "en"),
     Measure("check_ja", ["bench", "continue", "-n", "340", "--then", "待て、検算\n"], CHECKED, "ja"),
@@ -81,16 +99,15 @@ def take(measure: Measure, folder: Path) -> None:
     target = folder / f"{measure.name}.json"
     if target.is_file():
         return
-    command = [sys.executable, "-m", "kangae", *measure.command, *SHARED]
+    asked = folder / f"{measure.name}.jsonl"
+    command = [sys.executable, "-m", *measure.words(str(asked.resolve())), "--json"]
     if measure.problems:
-        asked = folder / f"{measure.name}.jsonl"
         teacher = [sys.executable, "-m", "models.tiny.problems", *measure.problems, "-o", str(asked.resolve())]
         subprocess.run(teacher, cwd=ROOT, check=True)
         if measure.language:
             lines = asked.read_text(encoding="utf-8").splitlines(keepends=True)
             own = [line for line in lines if json.loads(line)["language"] == measure.language]
             asked.write_text("".join(own), encoding="utf-8")
-        command += ["--file" if measure.command[0] == "ask" else "--problems", str(asked.resolve())]
     print(f"{measure.name} ...", file=sys.stderr, flush=True)
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE)
     if done.returncode not in (0, UNSURE):
@@ -118,10 +135,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def budget_name(budget: int | None) -> str:
-    return "unlimited" if budget is None else "off" if budget == 0 else str(budget)
-
-
 def row_of(rows: Sequence[Figures], budget: int | None) -> Figures:
     """The row of one budget. Raises StopIteration where none is."""
     return next(row for row in rows if row["budget"] == budget)
@@ -144,7 +157,7 @@ def budgets_table(found: Figures) -> str:
     rows = [*found["budgets"]["rows"], *found["unlimited"]["rows"]]
     cells = [
         (
-            budget_name(row["budget"]), f"{row['n']:,}", percent(row["accuracy"]),
+            show_budget(row["budget"]), f"{row['n']:,}", percent(row["accuracy"]),
             "–".join(percent(bound) for bound in row["ci"]), f"{row['thinking_tokens']:.0f}",
             f"{row['tokens_per_correct']:.0f}",
             ", ".join(f"{reason} {count:,}" for reason, count in row["closes"].items() if count),
@@ -196,26 +209,25 @@ def worth_table(found: Figures) -> str:
     near_words = "near forms declined (in words of their own: decimals, large factors, percent, boxes needed)"
     near_declined = f"{accuracy(near)} % of {near['rows'][-1]['n']}"
 
-    def plant(kind: str) -> str:
-        return f"`models.tiny.problems --plant {kind}`, `bench continue`"
-
     rows = (
-        ("everyday questions refused in the asker's language", declined, "`bench budget`, `everyday.jsonl`"),
-        (near_words, near_declined, "`bench budget`, `near.jsonl`"),
-        ("problems refused by mistake", f"{mistaken} of {len(asked)}", "`ask --file`"),
-        ("answers that follow a finished thought with another result", planted("altered"), plant("altered")),
-        ("planted slips repaired", planted("slip"), plant("slip")),
-        ("planted misreadings of the question repaired", planted("misreading"), plant("misreading")),
-        ("a second check put in by force, English", forced("check_en"), "`bench continue --then $'Wait, check\\n'`"),
-        ("the same, Japanese", forced("check_ja"), "`bench continue --then $'待て、検算\\n'`"),
+        ("everyday questions refused in the asker's language", declined, "everyday"),
+        (near_words, near_declined, "near"),
+        ("problems refused by mistake", f"{mistaken} of {len(asked)}", "asked"),
+        ("answers that follow a finished thought with another result", planted("altered"), "altered"),
+        ("planted slips repaired", planted("slip"), "slip"),
+        ("planted misreadings of the question repaired", planted("misreading"), "misreading"),
+        ("a second check put in by force, English", forced("check_en"), "check_en"),
+        ("the same, Japanese", forced("check_ja"), "check_ja"),
     )
-    return table(("measure", "result", "command"), rows)
+    commands = {measure.name: measure.written() for measure in MEASURES}
+    cells = [(what, result, commands[name]) for what, result, name in rows]
+    return table(("measure", "result", "command"), cells)
 
 
 def short_table(found: Figures) -> str:
     """The README's: right answers by budget, and what else a reader wants to know first."""
     rows = [*found["budgets"]["rows"], *found["unlimited"]["rows"]]
-    head = ["budget (thinking tokens)", *(budget_name(row["budget"]) for row in rows)]
+    head = ["budget (thinking tokens)", *(show_budget(row["budget"]) for row in rows)]
     cells = ["right answers", *(f"{percent(row['accuracy'])} %" for row in rows)]
     everyday, near = found["everyday"], found["near"]
     return "\n".join([

@@ -1,23 +1,30 @@
-"""The documents against the code: every command and flag that exists stands in docs/cli.md, and nothing else does."""
+"""The documents against the code: every command and flag that exists stands in docs/cli.md, and nothing else does; what
+the documents name is there; and the objects that they show are those that are printed."""
 
 from __future__ import annotations
 
 import argparse
 import ast
+import json
 import re
+import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import kangae
 from models import errors
+from runtime.commands import doctor
 
 ROOT = Path(__file__).parent.parent
 CLI = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+README, CARD = ROOT / "README.md", ROOT / "models" / "tiny" / "README.md"
+DOCUMENTS = [README, CARD, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+NAMES = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
 HEADING = re.compile(r"^#{2,3} `kangae ?([a-z ]*)`", re.MULTILINE)
 
 
@@ -152,7 +159,7 @@ def test_exit_codes_are_those_of_the_errors() -> None:
     assert {0, 1, 2} <= documented
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=NAMES)
 def test_links_lead_somewhere(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#\s]+)", text):
@@ -160,7 +167,7 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=NAMES)
 def test_make_targets_that_are_named_exist(path: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make ([a-z][a-z-]*)", path.read_text(encoding="utf-8"), re.MULTILINE))
@@ -174,17 +181,85 @@ def test_make_help_is_the_default_and_lists_every_target() -> None:
     assert {line.split()[1] for line in said.splitlines() if line.startswith("  make ")} == targets
 
 
-def test_commands_in_the_readme_can_be_parsed(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each `kangae …` line of a code block is given to the parser, which ends the test where it refuses one."""
-    import shlex
+def given_commands(path: Path) -> list[list[str]]:
+    """The words of commands that a reader can paste: `kangae …` in blocks of code, and in lines with a flag."""
+    text = path.read_text(encoding="utf-8")
+    blocks = re.findall(r"```(?:sh|console|bash)\n(.*?)```", text, re.DOTALL)
+    lines = [line.strip().removeprefix("$ ").split("|")[-1].strip() for block in blocks for line in block.splitlines()]
+    spans = [span for span in re.findall(r"`(kangae [^`]*)`", text) if " -" in span]
+    return [shlex.split(line, comments=True) for line in [*lines, *spans] if line.startswith("kangae ")]
 
-    blocks = re.findall(
-        r"```(?:sh|console|bash)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
-    )
-    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
-    given = [shlex.split(line.split("|")[-1], comments=True) for line in lines if line.startswith("kangae")]
+
+@pytest.mark.parametrize("path", [README, CARD], ids=["README.md", "models/tiny/README.md"])
+def test_commands_that_are_given_can_be_parsed(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The parser ends the test where it refuses one."""
+    given = [words[1:] for words in given_commands(path)]
     assert given
     for words in given:
-        if len(words) > 1:
-            kangae.build_parser().parse_args(words[1:])
+        kangae.build_parser().parse_args(words)
     assert capsys.readouterr().err == ""
+
+
+def shown_objects(command: str) -> list[dict[str, Any]]:
+    """The JSON objects of a command's section, one after the other."""
+    found: list[dict[str, Any]] = []
+    decoder = json.JSONDecoder()
+    for block in re.findall(r"```json\n(.*?)```", sections()[command], re.DOTALL):
+        rest = block.strip()
+        while rest:
+            one, end = decoder.raw_decode(rest)
+            found.append(one)
+            rest = rest[end:].strip()
+    return found
+
+
+def fields(value: object) -> object:
+    """The names of an object's fields, of its objects and of the first object in its lists."""
+    if isinstance(value, dict):
+        return {name: fields(inner) for name, inner in value.items()}
+    return fields(value[0]) if isinstance(value, list) and value and isinstance(value[0], dict) else None
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    kangae.main([*words, "--json"])
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return told
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_objects_that_are_shown_are_json(command: str) -> None:
+    assert all(shown_objects(command))
+
+
+def test_the_object_of_a_list_of_models_is_shown_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "broken.gguf").write_bytes(b"GGUF")
+    (shown,) = shown_objects("models list")
+    told = printed(capsys, "models", "list")
+    assert told["models"] and told["broken"] and fields(shown) == fields(told)
+
+
+def test_the_object_of_a_model_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    (shown,) = shown_objects("models show")
+    told = printed(capsys, "models", "show", "kangae-tiny")
+    assert list(shown) == list(told) and fields(shown["family"]) == fields(told["family"])
+    assert all(fields(told["metadata"][name]) == fields(one) for name, one in shown["metadata"].items())
+
+
+def test_the_object_of_the_doctor_is_shown_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "_shipped", list)  # the model need not answer for that
+    (shown,) = shown_objects("doctor")
+    assert fields(shown) == fields(printed(capsys, "doctor"))
+
+
+def test_the_object_of_a_measured_speed_is_shown_as_it_is(tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp")
+    from runtime.bench.random_model import make_random_model
+    from runtime.bench.speed import measure
+
+    (shown,) = shown_objects("bench speed")
+    file = make_random_model(tmp_path / "tiny.gguf")
+    told = measure(file, 8, (2,), prompt=8, tokens=2, repeats=1, threads=1, find_widths=False)
+    assert list(shown) == list(told)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import sys
 from pathlib import Path
 
 from models.errors import KangaeError
+from models.whole_file import write_whole
 from models.write_fault import write_error
 from runtime.settings import load_settings
 from tui.app import KangaeApp
@@ -16,7 +18,10 @@ from tui.thought_pane import ThoughtPane
 
 
 async def draw(app: KangaeApp, questions: list[str], path: Path, size: tuple[int, int], *, unfold: bool) -> None:
-    """Ask the questions one after the other, without a terminal, and save the screen. Raises a failed turn's error."""
+    """Ask the questions one after the other, without a terminal, and save the screen of `size` columns and rows.
+
+    Raises a failed turn's error, and `WriteError`; then `path` is as it was.
+    """
     async with app.run_test(size=size) as pilot:
         for question in questions:
             await app.ask(question)
@@ -29,26 +34,36 @@ async def draw(app: KangaeApp, questions: list[str], path: Path, size: tuple[int
         await pilot.pause()
         picture = app.export_screenshot(title="kangae")
     try:
-        path.write_text(picture, encoding="utf-8")
+        write_whole(path, picture)
     except OSError as error:
         raise write_error(path, error, "name another file") from error
 
 
-def main(words: list[str] | None = None) -> int:
-    """The command."""
+def build_parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(prog="python -m tui.screenshot", description=__doc__)
     parser.add_argument("out", type=Path, metavar="OUT.svg")
     parser.add_argument("questions", nargs="+", metavar="QUESTION")
-    parser.add_argument("--size", default="90x28", metavar="COLUMNSxROWS")
+    parser.add_argument("--size", type=_size, default=(90, 28), metavar="COLUMNSxROWS", help="of the terminal (90x28)")
     parser.add_argument("--unfold", action="store_true", help="show the last thought")
     add_chat_options(parser)
-    arguments = parser.parse_args(words)
-    columns, _, rows = arguments.size.partition("x")
+    return parser
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; give columns and rows, as 90x28")
+    return int(found[1]), int(found[2])
+
+
+def main(words: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    arguments = build_parser().parse_args(words)
     try:
         settings = load_settings()
         app = KangaeApp(make_opener(arguments, settings), chat_options(arguments, settings))
-        size = (int(columns), int(rows))
-        asyncio.run(draw(app, arguments.questions, arguments.out, size, unfold=arguments.unfold))
+        asyncio.run(draw(app, arguments.questions, arguments.out, arguments.size, unfold=arguments.unfold))
     except KangaeError as error:
         print(f"{error.title}: {error.detail}", file=sys.stderr)
         return error.exit_code

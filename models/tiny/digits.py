@@ -73,8 +73,8 @@ class Slip:
         return self.choose(choices)
 
 
-def _step(writer: Writer, right: int, slip: Slip | None, lowest: int, highest: int) -> int:
-    """Write a computed value, slipped or not, and return what was written."""
+def write_number(writer: Writer, right: int, slip: Slip | None, lowest: int, highest: int) -> int:
+    """Write a computed value, slipped or not (a slip stays within the bounds), and return what was written."""
     value = right if slip is None else slip.value(right, lowest, highest)
     writer.write(str(value), learn=value == right)
     return value
@@ -93,7 +93,7 @@ def add(writer: Writer, left: int, right: int, slip: Slip | None = None) -> int:
     for index in range(len(a) - 1, -1, -1):
         x, y = int(a[index]), int(b[index])
         writer.write(f"{x}+{y}{'+1' if carry else ''}=")
-        total = _step(writer, x + y + carry, slip, 0, 19)
+        total = write_number(writer, x + y + carry, slip, 0, 19)
         carry = total // 10
         accumulated = (str(total) if index == 0 else str(total % 10)) + accumulated
         writer.write(f",{accumulated}" + (";" if index else ""))
@@ -112,7 +112,7 @@ def subtract(writer: Writer, left: int, right: int, slip: Slip | None = None) ->
         x, y = int(a[index]), int(b[index])
         lacks = x < y + borrow
         writer.write(f"{'1' if lacks else ''}{x}-{y}{'-1' if borrow else ''}=")
-        digit = _step(writer, x + 10 * lacks - y - borrow, slip, 0, 9)
+        digit = write_number(writer, x + 10 * lacks - y - borrow, slip, 0, 9)
         borrow = int(lacks)
         accumulated = str(digit) + accumulated
         writer.write(f",{accumulated}" + (";" if index else ""))
@@ -128,7 +128,7 @@ def multiply_by_digit(writer: Writer, left: int, digit: int, slip: Slip | None =
     for index in range(len(a) - 1, -1, -1):
         x = int(a[index])
         writer.write(f"{x}*{digit}{f'+{carry}' if carry else ''}=")
-        total = _step(writer, x * digit + carry, slip, 0, 89)
+        total = write_number(writer, x * digit + carry, slip, 0, 89)
         carry = total // 10
         accumulated = (str(total) if index == 0 else str(total % 10)) + accumulated
         writer.write(f",{accumulated}" + (";" if index else ""))
@@ -156,10 +156,10 @@ def divide_by_digit(writer: Writer, left: int, digit: int, slip: Slip | None = N
     for index, character in enumerate(text):
         chunk = rest * 10 + int(character)
         writer.write(f"{chunk}/{digit}=")
-        q = _step(writer, chunk // digit, slip, 0, 9)
+        q = write_number(writer, chunk // digit, slip, 0, 9)
         writer.write("r")
         if q == chunk // digit:
-            rest = _step(writer, chunk % digit, slip, 0, digit - 1)
+            rest = write_number(writer, chunk % digit, slip, 0, digit - 1)
         else:  # no honest remainder follows from a wrong quotient digit
             rest = max(0, min(chunk - q * digit, digit - 1))
             writer.write(str(rest), learn=False)

@@ -13,16 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from models.tiny.digits import Slip, Writer, compare
-
-DAY_MINUTES = 24 * 60
-
-
-def _number(writer: Writer, right: int, slip: Slip | None, lowest: int, highest: int) -> int:
-    """Write a number, slipped or not, and return what was written."""
-    value = right if slip is None else slip.value(right, lowest, highest)
-    writer.write(str(value), learn=value == right)
-    return value
+from models.tiny.digits import Slip, Writer, compare, write_number
 
 
 def clock_time(minutes: int) -> str:
@@ -33,11 +24,11 @@ def clock_time(minutes: int) -> str:
 def add_time(writer: Writer, start: int, duration: int, slip: Slip | None = None) -> int:
     """Write start + duration, both in minutes, as minutes and then hours; returns the written time of day."""
     writer.write(f"{start % 60:02d}+{duration % 60:02d}=")
-    total = _number(writer, start % 60 + duration % 60, slip, 0, 118)
+    total = write_number(writer, start % 60 + duration % 60, slip, 0, 118)
     carry = total >= 60
     writer.write((f"-60={total - 60}" if carry else "") + "\n")
     writer.write(f"{start // 60:02d}+{duration // 60}{'+1' if carry else ''}=")
-    end = _number(writer, start // 60 + duration // 60 + carry, slip, 0, 47)
+    end = write_number(writer, start // 60 + duration // 60 + carry, slip, 0, 47)
     writer.write((f"-24={end - 24}" if end >= 24 else "") + "\n")
     return end % 24 * 60 + total % 60
 

@@ -113,6 +113,7 @@ def compare(
         "threads": threads,
         "sizes": {"prompt": sizes.prompt, "depth": sizes.depth, "tokens": sizes.tokens},
         "llama_cpp_python": tools.version,
+        "build": tools.build,
         **ending,
     }
 

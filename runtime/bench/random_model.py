@@ -56,8 +56,6 @@ class Shape:
 
 QWEN3_0_6B = Shape("qwen3", 1024, 28, 3072, 16, 8, 128, 151936, 40960)
 """Qwen3-0.6B's shape, from its published configuration."""
-QWEN2_0_5B = Shape("qwen2", 896, 24, 4864, 14, 2, 64, 151936, 32768)
-"""Qwen2.5-0.5B's shape, from its published configuration."""
 TINY = Shape("qwen3", 64, 2, 128, 4, 2, 16, 288, 2048)
 """For tests: written in well under a second; a byte-level vocabulary."""
 

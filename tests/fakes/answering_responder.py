@@ -44,6 +44,12 @@ def echo(request: Request, allowed: int) -> Said:
     return Said("one two three", request.messages[-1].content.split()[-1])
 
 
+def needs_two_words(request: Request, allowed: int) -> Said:
+    """`easy N` is answered N at once, `hard N` only after two words of thought."""
+    kind, number = request.messages[-1].content.split()
+    return Said("let me see", number if kind == "easy" or allowed >= 2 else "?")
+
+
 class AnsweringResponder:
     """Implements `Responder`. The rule is given the request and how many words may be thought; the question `too long`
     cannot be met, `boom` breaks, and `stop` is cancelled from within, as Ctrl-C would, after its thought."""

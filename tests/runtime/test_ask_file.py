@@ -1,43 +1,83 @@
-"""`kangae ask --file`: what is told of lines that fail, of ids that are shared, and of files that are no JSON lines."""
+"""`kangae ask --file`: lines in order, what fails, shared ids, and files that hold no JSON lines."""
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 import kangae
-from runtime import opening
+from runtime.commands import ask_file
 from runtime.problems import EXAMPLE, parse_problem
+from runtime.store import Store
 from tests.fakes.answering_responder import AnsweringResponder
 
 Capture = pytest.CaptureFixture[str]
 Lines = Callable[..., str]
 
 
-@pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> AnsweringResponder:
-    responder = AnsweringResponder()
-
-    def open_model(name: str, **options: object) -> AnsweringResponder:
-        responder.opened = {"name": name, **options}
-        return responder
-
-    monkeypatch.setattr(opening, "open_model", open_model)
-    return responder
+# lines in order
 
 
-@pytest.fixture
-def lines(tmp_path: Path) -> Lines:
-    def write(*records: object) -> str:
-        path = tmp_path / "in.jsonl"
-        texts = [record if isinstance(record, str) else json.dumps(record) for record in records]
-        path.write_text("\n".join(texts) + "\n", encoding="utf-8")
-        return str(path)
+def test_lines_come_in_order_with_errors_in_their_places(
+    model: AnsweringResponder, lines: Lines, capsys: Capture
+) -> None:
+    path = lines(
+        {"id": 1, "question": "a"},
+        "{",
+        "",
+        {"id": "3", "question": "too long"},
+        {"id": "x"},
+        {"question": "b", "expected": "c"},
+    )
+    assert kangae.main(["ask", "--file", path, "--parallel", "2"]) == 1
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one.get("id") for one in found] == [1, None, "3", "x", "6"]
+    assert [one.get("error", {}).get("exit") for one in found] == [None, 2, 7, 2, None]
+    assert "Line 2 is not JSON" in found[1]["error"]["detail"]
+    assert set(found[1]["error"]) == {"title", "detail", "exit", "line"}
+    assert [one["error"]["line"] for one in found if "error" in one] == [2, 4, 5]
+    assert found[4]["correct"] is False
+    assert "correct" not in found[0]
+    assert model.opened["sequences"] == 2
 
-    return write
+
+def test_a_file_without_a_good_line_opens_no_model(model: AnsweringResponder, lines: Lines, capsys: Capture) -> None:
+    assert kangae.main(["ask", "--file", lines("nonsense")]) == 1
+    assert model.opened == {}
+    assert json.loads(capsys.readouterr().out)["error"]["exit"] == 2
+
+
+def test_an_interrupted_file_gives_what_is_done(model: AnsweringResponder, lines: Lines, capsys: Capture) -> None:
+    path = lines({"id": "a", "question": "a"}, {"id": "b", "question": "stop"}, {"id": "c", "question": "c"})
+    assert kangae.main(["ask", "--file", path]) == 130
+    assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == ["b", "c"]
+
+
+def test_replies_that_were_told_are_kept_where_the_output_breaks_off(
+    model: AnsweringResponder, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = lines({"id": "a", "question": "a"}, {"id": "b", "question": "b"}, {"id": "c", "question": "c"})
+    tell = ask_file._InOrder.tell
+
+    def break_off(self: ask_file._InOrder, results: Any, *, gaps: bool = False) -> Any:
+        if self._next == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return tell(self, results, gaps=gaps)
+
+    monkeypatch.setattr(ask_file._InOrder, "tell", break_off)
+    assert kangae.main(["ask", "--file", path]) == 9
+    with Store.open() as store:
+        (kept,) = store.conversations()
+        assert [one.record["question"] for one in store.replies(kept.id)] == ["a", "b", "c"]
+
+
+def test_help_says_that_files_give_json(capsys: Capture) -> None:
+    assert kangae.main(["ask", "--help"]) == 0
+    assert "with or without --json" in " ".join(capsys.readouterr().out.split())
 
 
 # lines that fail
@@ -91,6 +131,23 @@ def test_text_and_number_are_different_ids(model: AnsweringResponder, lines: Lin
     path = lines({"id": 7, "question": "x"}, {"id": "7", "question": "x"}, "{", "{", {"question": "y"})
     assert kangae.main(["ask", "--file", path]) == 1
     assert [json.loads(line).get("id") for line in capsys.readouterr().out.splitlines()] == [7, "7", None, None, "5"]
+
+
+def test_ids_keep_their_type(model: AnsweringResponder, lines: Lines, capsys: Capture) -> None:
+    path = lines(
+        {"id": 7, "question": "a"},
+        {"id": 1.5, "question": "a"},
+        {"id": "7", "question": "a"},
+        '{"id": NaN, "question": "a"}',
+        {"id": True, "question": "a"},
+        {"id": 8},
+        {"id": 9, "question": "too long"},
+    )
+    assert kangae.main(["ask", "--file", path]) == 1
+    found = [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()]
+    assert [(type(one), one) for one in found] == [
+        (int, 7), (float, 1.5), (str, "7"), (str, "4"), (str, "5"), (int, 8), (int, 9)
+    ]  # fmt: skip
 
 
 # files that are no JSON lines

@@ -9,23 +9,9 @@ import pytest
 
 import kangae
 from models.errors import UsageError
-from runtime import opening
 from runtime.commands.options import fitting_minimum
 from runtime.request import Budget
 from tests.fakes.answering_responder import AnsweringResponder, Said
-
-
-@pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AnsweringResponder:
-    responder = AnsweringResponder()
-
-    def open_model(name: str, **options: object) -> AnsweringResponder:
-        responder.opened = {"name": name, **options}
-        return responder
-
-    monkeypatch.setattr(opening, "open_model", open_model)
-    return responder
-
 
 Capture = pytest.CaptureFixture[str]
 

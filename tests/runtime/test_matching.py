@@ -1,4 +1,4 @@
-"""Answers compared as mathematics, by a package that talks more than a command may."""
+"""Answers compared as text, and as mathematics, by a package that talks more than a command may."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from models.errors import MissingPackageError
+from models.errors import MissingPackageError, UsageError
 from runtime.answers.matching import is_correct
+
+
+def test_text_is_compared_but_for_case_and_runs_of_spaces() -> None:
+    assert is_correct("  42  Bolts\n", "42 bolts")
+    assert not is_correct("42", "42 bolts")
+    assert not is_correct("42.0", "42")
+    with pytest.raises(UsageError):
+        is_correct("1", "1", "sum")
 
 
 @pytest.fixture

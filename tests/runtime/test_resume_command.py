@@ -63,11 +63,7 @@ def run(machine: Machine, capsys: pytest.CaptureFixture[str]) -> Callable[..., t
 
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-def kept_records() -> list[dict[str, Any]]:
-    with Store.open() as store:
-        return [reply.record for one in store.conversations() for reply in store.replies(one.id)]
+Kept = Callable[[], list[dict[str, Any]]]
 
 
 def session() -> str:
@@ -76,7 +72,9 @@ def session() -> str:
         return one.id
 
 
-def test_what_ctrl_c_stopped_goes_on_and_its_session_holds_one_whole_reply(run: Run, machine: Machine) -> None:
+def test_what_ctrl_c_stopped_goes_on_and_its_session_holds_one_whole_reply(
+    run: Run, machine: Machine, kept_replies: Kept
+) -> None:
     code, out, err = run("ask", "1+1?", interrupt=12)
     assert (code, out) == (130, "")
     told = f"Interrupted; what was produced is kept. `kangae sessions resume {session()}` goes on with it."
@@ -86,26 +84,26 @@ def test_what_ctrl_c_stopped_goes_on_and_its_session_holds_one_whole_reply(run: 
     code, out, err = run("sessions", "resume", session()[:5])
     assert (code, out, err) == (0, ANSWER + "\n", f"1+1?\n{THOUGHT}\n")
     assert machine.opened[-1] == {"name": "fake.gguf", "context": 700}
-    (record,) = kept_records()
+    (record,) = kept_replies()
     assert (record["thinking"], record["answer"], record["finish"]) == (THOUGHT, ANSWER, "stop")
     assert KeptTurns().all() == []
     code, _, err = run("sessions", "resume", session())
     assert code == 2 and "nothing to go on with" in err
 
 
-def test_an_answer_under_way_is_printed_whole(run: Run) -> None:
+def test_an_answer_under_way_is_printed_whole(run: Run, kept_replies: Kept) -> None:
     run("ask", "1+1?", interrupt=48)
-    (record,) = kept_records()
+    (record,) = kept_replies()
     assert record["answer"] and record["answer"] != ANSWER
     assert run("sessions", "resume") == (0, ANSWER + "\n", f"1+1?\n{THOUGHT}\n")
 
 
-def test_ctrl_c_behind_the_last_word_comes_too_late(run: Run, machine: Machine) -> None:
+def test_ctrl_c_behind_the_last_word_comes_too_late(run: Run, machine: Machine, kept_replies: Kept) -> None:
     run("ask", "1+1?", "--no-store")
     (backend,) = machine.backends
     code, out, err = run("ask", "1+1?", interrupt=len(backend.batches))
     assert (code, out, err) == (0, ANSWER + "\n", THOUGHT + "\n")
-    (record,) = kept_records()
+    (record,) = kept_replies()
     assert (record["answer"], record["finish"], record.get("flags")) == (ANSWER, "stop", None)
     assert KeptTurns().all() == []
     code, _, err = run("sessions", "resume")
@@ -122,7 +120,7 @@ def test_a_turn_that_is_kept_beside_its_whole_reply_is_not_offered(run: Run) -> 
     assert run("sessions", "resume", session())[0] == 2
 
 
-def test_json_is_the_reply_of_an_uninterrupted_turn(run: Run) -> None:
+def test_json_is_the_reply_of_an_uninterrupted_turn(run: Run, kept_replies: Kept) -> None:
     wanted = json.loads(run("ask", "1+1?", "--json", "--no-store")[1])
     code, out, _ = run("ask", "1+1?", "--json", interrupt=12)
     assert (code, json.loads(out)["finish"]) == (130, "cancelled")
@@ -137,7 +135,7 @@ def test_json_is_the_reply_of_an_uninterrupted_turn(run: Run) -> None:
     assert code == 0
     for name in ("thinking", "answer", "close", "finish", "usage", "budget", "model"):
         assert reply[name] == wanted[name]
-    assert [record["id"] for record in kept_records()] == [reply["id"]]
+    assert [record["id"] for record in kept_replies()] == [reply["id"]]
 
 
 def test_what_is_not_to_be_kept_is_not(run: Run) -> None:
@@ -204,12 +202,12 @@ def schema_file(folder: Path, wanted: str) -> str:
     return str(path)
 
 
-def test_a_turn_that_goes_on_is_judged_as_it_was_to_be(run: Run, tmp_path: Path) -> None:
+def test_a_turn_that_goes_on_is_judged_as_it_was_to_be(run: Run, tmp_path: Path, kept_replies: Kept) -> None:
     assert run("ask", "1+1?", "--schema", schema_file(tmp_path, "object"), interrupt=12)[0] == 130
     assert run("sessions", "resume", interrupt=9)[0] == 130  # stopped once more, by what is kept alone
     code, out, err = run("sessions", "resume")
     assert (code, out) == (8, ANSWER + "\n") and "Doubtful: schema: " in err
-    (record,) = kept_records()
+    (record,) = kept_replies()
     assert [(check["name"], check["passed"]) for check in record["checks"]] == [("schema", False)]
 
 

@@ -8,11 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import platformdirs.macos
 import pytest
 
 import installer
 from installer import Stamp, alone, install_library, require_tools
+from models import locations
+from models.errors import KangaeError
 from pip_run import Trouble
+from runtime.bench import peer_build
 
 SCRIPTS = Path(installer.__file__).parent
 REQUIREMENT = "llama-cpp-python==9.9.9"
@@ -35,6 +39,18 @@ def test_what_is_no_stamp_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "stamp.json").write_text(text)
     assert Stamp.read(tmp_path / "stamp.json") is None
     assert Stamp.read(tmp_path / "missing.json") is None
+
+
+def test_a_stamp_without_flags_is_one_whose_build_is_not_known(tmp_path: Path) -> None:
+    (tmp_path / "stamp.json").write_text('{"project": "x", "backend": "cuda", "extras": []}')
+    assert Stamp.read(tmp_path / "stamp.json") == Stamp("x", "cuda", ())
+
+
+@pytest.mark.parametrize("flags", ["-DGGML_CUDA=on", "", None])
+def test_the_benchmark_of_peers_reads_what_the_stamp_says_of_the_build(tmp_path: Path, flags: str | None) -> None:
+    Stamp("hash", "cuda", ("dev",), flags).write(tmp_path / installer.STAMP)
+    assert installer.STAMP == peer_build.STAMP
+    assert peer_build.flags_left(tmp_path) == flags
 
 
 def test_a_stamp_covers_fewer_extras_of_the_same_build() -> None:
@@ -243,6 +259,71 @@ def test_the_builds_flags_come_before_the_persons_own(pip: FalsePip, monkeypatch
     monkeypatch.setenv("CMAKE_ARGS", "-DLLAVA_BUILD=ON")
     install_library(Path("python"), REQUIREMENT, "vulkan", None)
     assert pip.flags[0] == f"{installer.LEFT_OUT} -DLLAVA_BUILD=ON -DGGML_VULKAN=on"  # the last one counts
+
+
+def test_the_flags_of_a_build_are_told_and_those_of_none_are_not(
+    pip: FalsePip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert install_library(Path("python"), REQUIREMENT, "cuda", None) == "-DGGML_CUDA=on"
+    assert install_library(Path("python"), REQUIREMENT, "cuda", None) == "-DGGML_CUDA=on"  # the kept wheel
+    monkeypatch.setenv("CMAKE_ARGS", "-DGGML_LTO=on")
+    assert install_library(Path("python"), REQUIREMENT, "vulkan", None) == "-DGGML_LTO=on -DGGML_VULKAN=on"
+    monkeypatch.setattr(installer, "installed_version", lambda python: "9.9.9")
+    assert install_library(Path("python"), REQUIREMENT, "vulkan", "vulkan") is None
+
+
+def test_an_environment_keeps_the_flags_of_the_build_that_stands_in_it(
+    pip: FalsePip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installer, "make_venv", lambda venv, python: python.parent.mkdir(parents=True, exist_ok=True))
+    venv = tmp_path / "venv"
+    installer.prepare(venv, "cuda", set())
+    assert (there := Stamp.read(venv / installer.STAMP)) is not None
+    assert (there.backend, there.flags) == ("cuda", "-DGGML_CUDA=on")
+    version = next(call[-1] for call in pip.calls if call[0] == "wheel").partition("==")[2]
+    monkeypatch.setattr(installer, "installed_version", lambda python: version)
+    installer.prepare(venv, "", {"dev"})
+    assert (later := Stamp.read(venv / installer.STAMP)) is not None
+    assert (later.backend, later.flags, later.extras) == ("cuda", "-DGGML_CUDA=on", ("dev",))
+
+
+# Where it is kept
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {}, {"KANGAE_CACHE_DIR": "/x/y"}, {"KANGAE_CACHE_DIR": " ~/x "}, {"KANGAE_CACHE_DIR": "x/y"},
+        {"KANGAE_CACHE_DIR": " "}, {"XDG_CACHE_HOME": "/x/y"}, {"XDG_CACHE_HOME": "x/y"}, {"XDG_CACHE_HOME": ""},
+        {"XDG_CACHE_HOME": "~/x"}, {"XDG_CACHE_HOME": "/x", "KANGAE_CACHE_DIR": "/y"},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_the_installer_and_the_program_keep_things_in_the_same_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: dict[str, str], platform: str
+) -> None:
+    kinds = {"linux": platformdirs.unix.Unix, "darwin": platformdirs.macos.MacOS}
+    monkeypatch.setattr(locations, "_DIRECTORIES", kinds[platform]("kangae", appauthor=False))
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setenv("HOME", str(tmp_path / "person"))
+    monkeypatch.chdir(tmp_path)
+    for name in ("KANGAE_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert installer.cache_folder() == locations.cache_folder()
+    assert installer.cache_folder().is_absolute()
+
+
+def test_a_home_that_is_nobodys_is_one_sentence_in_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KANGAE_CACHE_DIR", "~no-such-user/x")
+    with pytest.raises(Trouble, match="give a whole path"):
+        installer.cache_folder()
+    with pytest.raises(KangaeError, match="give a whole path"):
+        locations.cache_folder()
+
+
+# What is said
 
 
 @pytest.mark.parametrize("backend", ["cpu", "vulkan"])

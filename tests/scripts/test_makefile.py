@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tui.screenshot import build_parser
+
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
@@ -17,7 +19,9 @@ def made(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """`make` with these words, no terminal, and an environment that is there already."""
     fake = tmp_path / "bin"
     fake.mkdir(exist_ok=True)
-    for name, text in (("kangae", 'printf "<%s>" "$@"'), ("python", "echo prepared >&2")):
+    told = 'printf "<%s>" "$@"'
+    script = f'case "$1" in scripts/environment.py) echo prepared >&2;; *) {told};; esac'
+    for name, text in (("kangae", told), ("python", script)):
         (fake / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
         (fake / name).chmod(0o755)
     known = {name: value for name, value in os.environ.items() if name not in ("Q", "q", "MAKEFLAGS", "MAKELEVEL")}
@@ -51,3 +55,19 @@ def test_without_a_terminal_the_interface_is_not_opened_and_the_sentence_says_wh
     prepared, told = done.stderr.splitlines()[:2]
     assert prepared == "prepared"  # what is missing is installed all the same
     assert "needs a terminal" in told and 'make ask Q="What is 47 * 8?"' in told
+
+
+def test_the_trial_of_deadlines_is_begun_in_the_environment(tmp_path: Path) -> None:
+    done = made(tmp_path, "deadlines", "ARGS=--shipped --runs 2")
+    assert (done.returncode, done.stdout) == (0, "<scripts/deadline_trial.py><--shipped><--runs><2>")
+    assert done.stderr == "prepared\n"
+
+
+def test_the_picture_is_drawn_with_words_that_its_command_takes(tmp_path: Path) -> None:
+    done = made(tmp_path, "screen", "ARGS=--size 80x24")
+    assert (done.returncode, done.stderr) == (0, "prepared\n")
+    words = done.stdout[1:-1].split("><")
+    assert words[:2] == ["-m", "tui.screenshot"]
+    options = build_parser().parse_args(words[2:])
+    assert (options.out, options.size, options.unfold) == (Path("docs/screen.svg"), (80, 24), True)
+    assert [question[:9] for question in options.questions] == ["There are", "47*8は?"]

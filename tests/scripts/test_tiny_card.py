@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import kangae
 import tiny_card
 from models.tiny.problem import SKILLS
 from models.tiny.thought import PHRASES
@@ -59,6 +61,28 @@ def test_tables_hold_what_was_measured() -> None:
     assert "| right answers | 25.0 % | 25.0 % | 25.0 % | 25.0 % | 25.0 % | 96.5 % |" in tiny_card.short_table(found)
 
 
+@pytest.mark.parametrize("measure", tiny_card.MEASURES, ids=lambda measure: measure.name)
+def test_what_a_reader_can_paste_is_what_measured(measure: tiny_card.Measure) -> None:
+    written = re.findall(r"`([^`]*)`", measure.written())
+    words = shlex.split(written[-1])
+    assert [word.replace("\\n", "\n") for word in words] == measure.words(f"{measure.name}.jsonl")
+    kangae.build_parser().parse_args(words[1:])  # it ends the test where it refuses them
+    drawn = ["python", "-m", "models.tiny.problems", *measure.problems]
+    assert len(written) == (1 if not measure.problems else 3 if measure.language else 2)
+    assert not measure.problems or shlex.split(written[0])[: len(drawn)] == drawn
+    assert "|" not in measure.written()  # which would end the cell
+
+
+def test_the_commands_stand_in_the_table() -> None:
+    worth = tiny_card.worth_table(figures())
+    assert "| `kangae bench budget --problems tests/tiny/everyday.jsonl --budgets off,unlimited --parallel 16" in worth
+    assert (
+        "`kangae bench continue -n 340 --then 'Wait, check\\n' --parallel 16 --threads 1 --problems check_en.jsonl`"
+        in worth
+    )
+    assert len({line.count(" | ") for line in worth.splitlines()}) == 1
+
+
 def test_only_the_places_for_figures_change() -> None:
     text = "before\n<!-- figures: a -->\nold\n<!-- end of figures -->\nafter\n"
     assert tiny_card.fill(text, {"a": "| 1 |\n\nnew"}) == text.replace("old", "| 1 |\n\nnew")
@@ -86,7 +110,7 @@ def test_a_measure_is_taken_once_for_a_model(tmp_path: Path) -> None:
     folder.mkdir()
     measure = tiny_card.Measure("probe", ["models", "list"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiny_card, "SHARED", ["--json"])
+        patch.setattr(tiny_card, "SHARED", [])
         tiny_card.take(measure, folder)
     kept = folder / "probe.json"
     assert json.loads(kept.read_text(encoding="utf-8").splitlines()[0])
