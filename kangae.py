@@ -167,7 +167,8 @@ def _near(word: str) -> str:
 
 
 def _prepare_streams() -> None:
-    """A stream that was closed becomes one that swallows; signs that a terminal's encoding lacks become "?"."""
+    """A stream that was closed becomes one that swallows; signs that a terminal's encoding lacks become "?" in text
+    (in JSON they are escaped, see `json_line`)."""
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
     if sys.stderr is None:

@@ -3,8 +3,10 @@ of its signs."""
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
+import sys
 from typing import Any
 
 _STEERING = "\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
@@ -45,8 +47,20 @@ def shorten(text: str, width: int) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
-def json_line(value: Any) -> str:
+def json_line(value: Any, encoding: str | None = None) -> str:
     """`value` as JSON on one line. Controls (bidirectional ones and marks too), what some readers take for a line's
-    end, and lone surrogates are escaped; a number that is not finite cannot be written and raises ValueError."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    end, and lone surrogates are escaped; a number that is not finite cannot be written and raises ValueError.
+
+    `encoding`: of the stream that takes it; None: of standard output, as it is now. Where that is not UTF-8, all that
+    is not ASCII is escaped: the stream would lose signs, and JSON in another encoding is none (RFC 8259, 8.1)."""
+    text = json.dumps(value, ensure_ascii=not _is_utf8(encoding or _output_encoding()), allow_nan=False)
     return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
+def _output_encoding() -> str:
+    """A stream without bytes below it, as in tests, has no encoding and takes any sign."""
+    return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name == "utf-8"

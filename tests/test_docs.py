@@ -255,7 +255,6 @@ def test_the_object_of_the_doctor_is_shown_as_it_is(
 
 
 def test_the_object_of_a_measured_speed_is_shown_as_it_is(tmp_path: Path) -> None:
-    pytest.importorskip("llama_cpp")
     from runtime.bench.random_model import make_random_model
     from runtime.bench.speed import measure
 

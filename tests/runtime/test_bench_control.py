@@ -155,7 +155,6 @@ def test_sizes_that_measure_nothing_are_refused() -> None:
 def test_the_command_on_a_real_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("llama_cpp")
     path = make_random_model(tmp_path / "tiny.gguf")
     words = ["bench", "control", "-m", str(path), "--pairs", "2", "--tokens", "40", "--threads", "1", "--json"]
     assert kangae.main(words) == 0
@@ -184,7 +183,6 @@ def test_sizes_too_small_are_2_before_a_model_is_made(
 
 
 def test_random_thoughts_have_sentences(tmp_path: Path) -> None:
-    pytest.importorskip("llama_cpp")
     from runtime.backends.llama import open_llama
     from runtime.control.thinking_control import at_boundary
 

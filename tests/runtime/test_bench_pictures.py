@@ -25,8 +25,6 @@ from tests.fakes.answering_responder import AnsweringResponder, Said
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
-pytest.importorskip("matplotlib")
-
 NAMES = ["accuracy-budget", "accuracy-seconds", "accuracy-tokens"]
 
 

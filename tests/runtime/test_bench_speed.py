@@ -19,8 +19,6 @@ from runtime.bench.memory import mapped_bytes, resident_bytes
 from runtime.bench.peer_tools import PeerTools
 from runtime.bench.random_model import TINY, make_random_model
 
-pytest.importorskip("llama_cpp")
-
 SIZES = peers.Sizes(prompt=16, depth=8, tokens=4, batches=(2,))
 
 

@@ -15,8 +15,6 @@ from runtime.backends.backend import Slice
 from runtime.backends.llama_library import llama_library
 from runtime.bench.random_model import make_random_model
 
-pytest.importorskip("llama_cpp")
-
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:

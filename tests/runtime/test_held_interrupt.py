@@ -16,7 +16,6 @@ from runtime.bench.random_model import make_random_model
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("llama_cpp")
     return make_random_model(tmp_path_factory.mktemp("models") / "tiny.gguf")
 
 
@@ -68,7 +67,6 @@ def test_progress_ends_with_the_whole(model: Path) -> None:
 
 
 def test_the_dots_of_a_loading_are_no_words() -> None:
-    pytest.importorskip("llama_cpp")
     library = llama_library()
     library.forget_words()
     for level, text in ((2, b"loading"), (5, b"..."), (4, b"it failed:"), (5, b" no memory\n")):

@@ -18,8 +18,6 @@ from runtime.backends.llama_fit import CacheShape, choose_context, require_room
 from runtime.bench.random_model import TINY, Shape, make_random_model
 from runtime.request import Sampling
 
-pytest.importorskip("llama_cpp")
-
 MARKERS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
 PROMPT = [72, 101, 108, 108, 111]
 _BROKEN_OFF = 2

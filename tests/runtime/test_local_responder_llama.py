@@ -16,8 +16,6 @@ from runtime.reply import Reply
 from runtime.request import Budget, Message, Request, Sampling
 from runtime.responder import Control
 
-pytest.importorskip("llama_cpp")
-
 
 @pytest.fixture
 def responder(tmp_path: Path) -> Iterator[LocalResponder]:

@@ -1,4 +1,5 @@
-"""Mathematics that is compared within a moment, or not at all."""
+"""Mathematics that is compared within a moment, or not at all: with a stand-in for math-verify where its pace or its
+faults are tested, and with math-verify itself where the extra `math` is installed."""
 
 from __future__ import annotations
 
@@ -85,6 +86,30 @@ def test_a_fault_of_the_package_is_no_verdict(package: ModuleType) -> None:
 
     package.__dict__["verify"] = broken
     assert not equal_mathematics("1/2", "0.5")
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer", "same"),
+    [
+        ("1/2", "0.5", True),
+        (r"$\frac{3}{4}$", r"The answer is \boxed{0.75}.", True),
+        ("$x^2 + 2x + 1$", "$(x+1)^2$", True),
+        ("12,345", "12345", True),
+        ("1/2", "1/3", False),
+        ("$x^2$", "$x^3$", False),
+        ("7", "There is no answer.", False),
+    ],
+)
+def test_math_verify_itself(expected: str, answer: str, same: bool) -> None:
+    pytest.importorskip("math_verify")
+    assert is_correct_in_time(answer, expected, "math", seconds=60.0) is same
+
+
+def test_math_verify_itself_in_either_direction() -> None:
+    pytest.importorskip("math_verify")
+    for one, other, same in ((r"\frac{1}{2}", "0.5", True), ("3 + 4i", "4i + 3", True), ("3 + 4i", "4 + 3i", False)):
+        assert equal_mathematics(one, other, seconds=60.0) is same
+        assert equal_mathematics(other, one, seconds=60.0) is same
 
 
 def test_without_the_package_the_way_to_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,6 @@ def test_what_cannot_be_told_is_one_sentence(backends: list[str], given: str, er
 
 
 def test_the_installed_library_tells_its_parts() -> None:
-    pytest.importorskip("llama_cpp")
     library = llama_library()
     assert "CPU" in library.backends()
     assert library.supports_gpu == ({"CUDA", "Vulkan", "MTL", "Metal"} & {*library.backends()} != set())

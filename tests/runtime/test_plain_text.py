@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -12,6 +15,7 @@ from models.cli import printable
 from models.columns import table
 from models.plain_text import as_utf8, json_line, one_line, shorten, strip_controls
 
+ROOT = Path(__file__).parents[2]
 ESCAPES = (
     "\x1b[31m",
     "\x1b]52;c;aGk=\x07",
@@ -60,11 +64,11 @@ def test_an_escape_split_over_two_pieces_loses_its_power_all_the_same(parts: lis
 @settings(deadline=None)  # a busy machine is no fault
 @given(st.text(st.characters()) | st.text(st.sampled_from("\x1b\x85\u2028\u2029\u202e\u2069\x7f\ud800a\n")))
 def test_json_lines_are_one_line_of_harmless_signs_and_say_the_same(text: str) -> None:
-    line = json_line({"t": text})
-    assert len(line.splitlines()) == 1
-    assert strip_controls(line, lines=False) == line
-    line.encode("utf-8")
-    assert json.loads(line) == {"t": text}
+    for encoding in ("utf-8", "ascii", "cp932"):
+        line = json_line({"t": text}, encoding)
+        assert len(line.splitlines()) == 1
+        assert strip_controls(line, lines=False) == line
+        assert json.loads(line.encode(encoding)) == {"t": text}
 
 
 def test_json_writes_no_control_and_no_sign_that_turns_text_as_it_stands() -> None:
@@ -72,15 +76,31 @@ def test_json_writes_no_control_and_no_sign_that_turns_text_as_it_stands() -> No
         chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
     ]
     for sign in (*steering, "\u200e", "\u200f", "\u061c"):
-        line = json_line(sign)
+        line = json_line(sign, "utf-8")
         assert sign not in line and line.isascii()
         assert json.loads(line) == sign
-    assert json_line("考え é") == '"考え é"'
+    assert json_line("考え é", "utf-8") == json_line("考え é", "UTF8") == '"考え é"'
+
+
+def test_json_loses_nothing_where_the_output_takes_ascii_alone() -> None:
+    question = "棚に12個、使うのは5個 🙂。残りは?"
+    words = ["ask", "--json", "--no-store", "--budget", "8", "--max-answer", "8", question]
+    done = subprocess.run(
+        [sys.executable, "-m", "kangae", *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii()
+    reply = json.loads(done.stdout)
+    assert reply["question"] == question
+    assert "?" not in reply["thinking"] + reply["answer"]
 
 
 def test_text_is_made_fit_for_a_terminal_in_one_place() -> None:
-    root = Path(__file__).parents[2]
-    files = [path for name in ("models", "runtime", "quantize", "edge", "tui") for path in (root / name).rglob("*.py")]
+    files = [path for name in ("models", "runtime", "quantize", "edge", "tui") for path in (ROOT / name).rglob("*.py")]
     assert files
     assert [path.name for path in files if ".isprintable(" in path.read_text(encoding="utf-8")] == []
 

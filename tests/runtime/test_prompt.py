@@ -14,8 +14,10 @@ from runtime.request import Message
 from runtime.template import TemplateRefusedError
 from tests.fakes.byte_vocabulary import QWEN_CONTROL, THINK, ByteVocabulary
 
-# A folder of makers' chat templates, such as models/templates of a llama.cpp checkout.
-MAKERS = Path(os.environ.get("KANGAE_TEST_TEMPLATES", "") or "no-such-folder")
+ROOT = Path(__file__).parents[2]
+# A folder of makers' chat templates, such as models/templates of a llama.cpp checkout; theirs to hand out, not ours.
+# What is peculiar about them is tested everywhere, in test_template_forms.py.
+MAKERS = Path(os.environ.get("KANGAE_TEST_TEMPLATES") or ROOT.parent / "shared" / "templates")
 
 HYBRID = (
     "{%- for message in messages -%}"
@@ -210,7 +212,7 @@ OPEN = {"Qwen-QwQ-32B", "deepseek-ai-DeepSeek-R1-Distill-Llama-8B", "deepseek-ai
 OPEN |= {"NVIDIA-Nemotron-Nano-v2", "openbmb-MiniCPM5-1B"}
 
 
-@pytest.mark.skipif(not MAKERS.is_dir(), reason="KANGAE_TEST_TEMPLATES names no folder of templates")
+@pytest.mark.skipif(not MAKERS.is_dir(), reason=f"there are no makers' templates in {MAKERS}")
 @pytest.mark.parametrize("path", sorted(MAKERS.glob("*.jinja")), ids=lambda path: path.stem)
 def test_the_makers_templates(path: Path) -> None:
     source = path.read_text(encoding="utf-8")

@@ -12,11 +12,8 @@ from pathlib import Path
 import pytest
 
 import kangae
-from models.locations import shipped_model
 from runtime.store import Store
 from runtime.turn.kept_turns import KeptTurns
-
-pytest.importorskip("llama_cpp")
 
 ROOT = Path(__file__).parents[2]
 QUESTION = "What is 4731 * 8?"
@@ -46,7 +43,6 @@ print("over", flush=True)
 """
 
 
-@pytest.mark.skipif(not shipped_model().is_file(), reason="the model that ships was not built")
 @pytest.mark.parametrize("whole", [True, False], ids=["cache restored", "cache lost"])
 @pytest.mark.parametrize("tokens", [1, 17, 0], ids=["first token", "thought", "answer"])
 def test_killed_while_it_was_paused(tokens: int, whole: bool, capsys: pytest.CaptureFixture[str]) -> None:

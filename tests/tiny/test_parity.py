@@ -9,20 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import llama_cpp
 import numpy
 import pytest
+import safetensors.torch
+import torch
+import transformers
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-llama_cpp = pytest.importorskip("llama_cpp")
-safetensors_torch = pytest.importorskip("safetensors.torch")
-
-from models.tiny.checkpoint import Checkpoint, Progress, load_network  # noqa: E402
-from models.tiny.export import export_folder, export_gguf  # noqa: E402
-from models.tiny.network import Network, NetworkShape  # noqa: E402
-from models.tiny.packing import document_random  # noqa: E402
-from models.tiny.teacher import Teacher  # noqa: E402
-from models.tiny.tokenizer import CONTROL_TOKENS, THINK_TOKENS, load_tokenizer, train_tokenizer  # noqa: E402
+from models.tiny.checkpoint import Checkpoint, Progress, load_network
+from models.tiny.export import export_folder, export_gguf
+from models.tiny.network import Network, NetworkShape
+from models.tiny.packing import document_random
+from models.tiny.teacher import Teacher
+from models.tiny.tokenizer import CONTROL_TOKENS, THINK_TOKENS, load_tokenizer, train_tokenizer
 
 pytestmark = pytest.mark.train
 
@@ -94,7 +93,7 @@ def random_model(texts: list[str]) -> tuple[Checkpoint, Any]:
 
 def shipped_model() -> tuple[Checkpoint, Any]:
     weights = {
-        name: weight.float() for name, weight in safetensors_torch.load_file(SHIPPED / "model.safetensors").items()
+        name: weight.float() for name, weight in safetensors.torch.load_file(SHIPPED / "model.safetensors").items()
     }
     return Checkpoint(NetworkShape(), Progress(), weights, {}), load_tokenizer(SHIPPED)
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy
 import pytest
+import torch
+from tokenizers import Tokenizer
 
-torch = pytest.importorskip("torch")
-
-from models.tiny import train  # noqa: E402
-from models.tiny.checkpoint import FILE_NAME, Progress, load_checkpoint, load_network  # noqa: E402
-from models.tiny.network import Network, NetworkShape  # noqa: E402
-from models.tiny.optimizer import MuonAdamW, OptimizerSettings, orthogonalize  # noqa: E402
-from models.tiny.packing import (  # noqa: E402
+from models.tiny import train
+from models.tiny.checkpoint import FILE_NAME, Progress, load_checkpoint, load_network
+from models.tiny.network import Network, NetworkShape
+from models.tiny.optimizer import MuonAdamW, OptimizerSettings, orthogonalize
+from models.tiny.packing import (
     Batch,
     BatchStream,
     Document,
@@ -29,8 +29,8 @@ from models.tiny.packing import (  # noqa: E402
     StreamSettings,
     make_pool,
 )
-from models.tiny.tokenizer import LONGEST_TOKEN_BYTES, load_tokenizer  # noqa: E402
-from models.tiny.trainer import Schedule, Trainer, TrainingSettings  # noqa: E402
+from models.tiny.tokenizer import LONGEST_TOKEN_BYTES
+from models.tiny.trainer import Schedule, Trainer, TrainingSettings
 
 pytestmark = pytest.mark.train
 
@@ -46,8 +46,6 @@ def stream(tmp_path_factory: pytest.TempPathFactory) -> StreamSettings:
 
 
 def make_trainer(folder: Path, stream: StreamSettings, tokens: int, resume: bool = False) -> Trainer:
-    from tokenizers import Tokenizer
-
     schedule = Schedule(tokens=tokens, warmup_steps=2)
     settings = TrainingSettings(folder, SHAPE, stream, schedule, batch_tokens=512, chunks=2, held_out_documents=16)
     tokenizer = Tokenizer.from_str(stream.tokenizer)
@@ -234,13 +232,3 @@ def test_wrong_options_are_told_in_a_sentence(
     monkeypatch.setattr(train, "TOKENIZER_SAMPLES", 200)
     assert train.main([str(tmp_path / "run"), *arguments]) == 2
     assert words in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_the_smoke_run_learns(tmp_path: Path) -> None:
-    assert train.main([str(tmp_path), "--smoke", "--threads", "1", "--device", "cpu"]) == 0
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    losses = [line["held_out"] for line in lines if "held_out" in line]
-    assert losses[-1] < losses[0] / 2
-    assert load_tokenizer(tmp_path).get_vocab_size() == train.SMOKE_SHAPE.vocabulary
-    assert train.main([str(tmp_path), "--smoke", "--threads", "1"]) == 2  # never over a run that stands

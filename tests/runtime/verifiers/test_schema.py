@@ -20,7 +20,6 @@ SCHEMA = {
 
 
 def judged(answer: str, schema: Any = SCHEMA) -> Verdict:
-    pytest.importorskip("jsonschema")
     case = Case("q", answer, options={"schema": schema})
     assert JsonSchema().applies(case)
     return JsonSchema().check(case)
