@@ -56,12 +56,13 @@ format: ## lay the code out as `make check` wants it
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-train-tiny: ## train the small model, export it, quantize it; goes on where it stopped [TOKENS=80_000_000] [SMOKE=1] [RUN=folder]
+train-tiny: ## train the small model, export it, quantize it, measure it; goes on where it stopped [TOKENS=80_000_000] [SMOKE=1] [RUN=folder]
 	$(call environment,train)
 	@$(BIN)/python -m models.tiny.train "$(RUN)" $(if $(SMOKE),--smoke,--tokens $(TOKENS)) \
 		$$(test -f "$(RUN)/checkpoint.pt" && echo --resume) $(ARGS)
 	@$(BIN)/python -m models.tiny.export "$(RUN)" --folder "$(RUN)/huggingface" --gguf "$(RUN)/kangae-tiny-F16.gguf"
 	@$(BIN)/kangae quantize "$(RUN)/kangae-tiny-F16.gguf" $(if $(SMOKE),--to gguf:Q8_0,--table) --output "$(RUN)/" --force
+	$(if $(SMOKE),,@$(BIN)/kangae bench budget -m "$(RUN)/kangae-tiny-Q8_0.gguf" --problems models/tiny/problems.jsonl)
 
 quantize: ## the shipped model in every usual form: bytes, bits per weight, accuracy [MODEL=...] [OUT=out] [ARGS="-n 100"]
 	$(call environment,)

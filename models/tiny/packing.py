@@ -83,7 +83,7 @@ def encode_sample(sample: Sample, tokenizer: Tokenizer) -> Document:
     return Document(numpy.array(ids, dtype=numpy.int16), numpy.array(learn, dtype=numpy.bool_))
 
 
-def check_segments(teacher: Teacher, tokenizer: Tokenizer, seed: int, count: int = 200) -> None:
+def check_segments(teacher: Teacher, tokenizer: Tokenizer, seed: int, count: int = 1000) -> None:
     """ValueError where cutting a sample into segments changes its token ids in one of the first `count` documents."""
     for index in range(count):
         sample = teacher.sample(document_random(seed, index))

@@ -23,8 +23,8 @@ Mode = Literal["full", "off", "cut", "altered", "read"]
 CLOSING_MESSAGE = "\nTime is up.\n"
 _CLOSERS = ((CLOSING_MESSAGE + "</think>\n\n", 0.6), ("\n</think>\n\n", 0.2), ("</think>\n\n", 0.2))
 _WEIGHTS: Mapping[str, float] = {
-    "stock": 4.2, "takt": 1.8, "yield": 1.2, "clock": 1.2, "production": 1.4, "multiply": 2.4, "subtract": 2.4,
-    "add": 2.2, "divide": 1.4, "sort": 1.4, "conversion": 1.2,
+    "stock": 4.2, "takt": 1.8, "yield": 1.2, "clock": 1.2, "production": 2.0, "multiply": 2.8, "subtract": 2.4,
+    "add": 2.6, "divide": 2.0, "sort": 1.4, "conversion": 1.2,
 }  # fmt: skip
 _MODES: Mapping[Mode, float] = {"full": 0.49, "cut": 0.09, "off": 0.05, "altered": 0.02, "read": 0.35}
 _CHECKS = (0.28, 0.58, 0.11, 0.03)  # how often a thought is checked 0, 1, 2, 3 times

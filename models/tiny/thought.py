@@ -162,6 +162,7 @@ def _write_reading(writer: Writer, right: str, written: str) -> None:
     """Write the first line; what differs from the right one is not learned, nor what follows where something lacks."""
     right, written = right + "\n", written + "\n"
     begin = _alike(right, written)
+    begin -= right != written and written[:begin].endswith(" ")  # a sign and the space before it are one token
     end = _alike(right[begin:][::-1], written[begin:][::-1])
     middle = max(len(written) - end, begin + 1)
     writer.write(written[:begin])

@@ -62,10 +62,14 @@ def expand(pattern: str, rng: random.Random) -> str:
 
 @dataclass(frozen=True)
 class Wordings:
-    """The patterns of one language: by skill, for stock by sentence, and what may stand around a question."""
+    """The patterns of one language: by skill, for stock by sentence, and what may stand around a question.
+
+    `short`: of some skills the forms that a hurried person types, drawn for three in ten of their questions.
+    """
 
     language: Language
     skills: Mapping[str, Sequence[str]]
+    short: Mapping[str, Sequence[str]]
     stock: Mapping[str, Sequence[str]]
     common: Mapping[str, Sequence[str]]
 
@@ -73,8 +77,8 @@ class Wordings:
     def load(cls, path: Path, language: Language) -> Wordings:
         """Read a wordings file. Raises ValueError where a key is not a list of patterns."""
         table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        stock, common = table.pop("stock"), table.pop("common", {})
-        return cls(language, table, stock, common)
+        short, stock, common = table.pop("short", {}), table.pop("stock"), table.pop("common", {})
+        return cls(language, table, short, stock, common)
 
     def ask(
         self, problem: Problem, rng: random.Random, *, plain: bool = False, first: bool = False
@@ -86,7 +90,8 @@ class Wordings:
         if problem.skill == "stock":
             text = self._stock(problem, rng)
         else:
-            patterns = self.skills[problem.skill]
+            hurried = not first and problem.skill in self.short and rng.random() < 0.3
+            patterns = (self.short if hurried else self.skills)[problem.skill]
             text = expand(patterns[0] if first else rng.choice(patterns), rng)
         if problem.skill in ("production", "machines") and "{item}" not in text:
             problem = replace(problem, values={**problem.values, "item": "parts" if self.language == "en" else "部品"})
@@ -224,8 +229,8 @@ _NEAR: Mapping[str, Callable[[random.Random], str]] = {
 class Refusals:
     """Questions outside the skills, from patterns and lists of fillers.
 
-    Four in ten are near forms: arithmetic like that of a skill and not within it (decimals, a third factor, a divisor
-    of two digits)."""
+    Half are near forms: arithmetic like that of a skill and not within it (decimals, a third factor, a divisor of two
+    digits)."""
 
     def __init__(self, path: Path = WORDINGS / "refusals.toml") -> None:
         tables: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -236,7 +241,7 @@ class Refusals:
 
     def ask(self, language: Language, rng: random.Random) -> str:
         """One question that no skill answers."""
-        near = rng.random() < 0.4
+        near = rng.random() < 0.5
         text = expand(rng.choice((self._near if near else self._patterns)[language]), rng)
         fill = self._fill[language]
         text = re.sub(

@@ -6,9 +6,10 @@ It answers greedily and every seed is fixed, so the bounds are the promise's own
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from runtime.bench.budget import leaks
 from runtime.bench.continuation import continue_thoughts, think_again
 from runtime.opening import open_model
 from runtime.problems import Problem, require_problems
+from tests.fakes.side_by_side import SideBySide
 
 HERE = Path(__file__).parent
 MODEL = HERE.parents[1] / "models" / "tiny" / "kangae-tiny-Q8_0.gguf"
@@ -37,8 +39,9 @@ pytestmark = pytest.mark.slow
 def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KANGAE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        responder = open_model(str(MODEL), sequences=16, threads=1)
-    with Asking(responder, sampling={True: None, False: None}) as opened:
+        # a model of this size runs on one core
+        lanes = [open_model(str(MODEL), sequences=16, threads=1) for _ in range(2)]
+    with Asking(SideBySide(lanes), sampling={True: None, False: None}) as opened:
         yield opened
 
 
@@ -96,13 +99,49 @@ def test_it_answers_by_thinking(asking: Asking, shipped: tuple[Outcome, ...]) ->
         assert formed >= (0.99 if budget >= 32 else 0.97) * len(outcomes), (budget, formed)
     curve.append(share(shipped[:SAMPLE]))
     assert curve[0] <= 0.45
-    # 0.02, and one problem that rounding may hide
-    assert all(later >= earlier - 0.02 - 1 / SAMPLE for earlier, later in pairwise(curve)), curve
+    assert all(later >= earlier - 0.02 for earlier, later in pairwise(curve)), curve
 
 
 def test_the_listed_forms(asking: Asking, tmp_path: Path) -> None:
     problems = write(tmp_path, "-n", "340", "--seed", "12", "--listed")
     assert share(asking.ask(problems, None).outcomes) >= 0.95
+
+
+def test_sums_as_they_are_typed(asking: Asking) -> None:
+    problems = list(typed_sums())
+    outcomes = asking.ask(problems, None).outcomes
+    assert len(outcomes) == 288
+    assert sum(outcome.reply.answer in REFUSALS for outcome in outcomes) <= 0.01 * len(outcomes)
+    assert share(outcomes) >= 0.95
+
+
+def test_what_the_readme_asks(asking: Asking) -> None:
+    right = {
+        "Line 3 makes 85 parts per hour for 7 hours. 12 are scrap. How many good parts?": "583 parts",
+        "What is 47 * 8?": "376",
+        "What is 865 / 6 with remainder?": "144 r 1",
+        "棚にボルトが320個あります。145個出荷しました。残りは何個?": "175 個",
+    }
+    text = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
+    lines = [line for line in re.findall(r"^(?:kangae|make) ask .*", text, re.MULTILINE) if " -m " not in line]
+    asked = {question: line for line in lines for question in re.findall(r'"([^"{}]+)"', line.partition("#")[0])}
+    assert set(asked) == set(right)
+    outcomes = asking.ask([Problem(question, question, answer) for question, answer in right.items()], None).outcomes
+    assert {outcome.problem.id: outcome.reply.answer for outcome in outcomes} == right
+
+
+def typed_sums() -> Iterator[Problem]:
+    """What people try first: bare sums of one to three digits, close together and spaced, in both languages."""
+    rng = random.Random("typed sums")
+    forms = ("{a}{sign}{b}", "{a} {sign} {b}", "{a}{sign}{b}=", "What is {a}{sign}{b}?", "What is {a} {sign} {b}?")
+    japanese = ("{a}{sign}{b}は?",)
+    for sign, digits, form in product("+-*/", (1, 2, 3), (*forms, *japanese)):
+        for _ in range(4):
+            a = rng.randint(10 ** (digits - 1), 10**digits - 1)
+            b = rng.randint(2, 9) if sign in "*/" else rng.randint(10 ** (digits - 1), 10**digits - 1)
+            a, b = max(a, b), min(a, b)
+            right = {"+": str(a + b), "-": str(a - b), "*": str(a * b), "/": f"{a // b} r {a % b}"}[sign]
+            yield Problem(str(rng.random()), form.format(a=a, sign=sign, b=b), right)
 
 
 def test_wordings_it_never_saw(asking: Asking, tmp_path: Path) -> None:
