@@ -233,7 +233,7 @@ def short_table(found: Figures) -> str:
     return "\n".join([
         table(head, [cells]),
         "",
-        f"n = {rows[-1]['n']:,}, under a budget {rows[0]['n']:,}. In wordings that it never saw "
+        f"n = {rows[-1]['n']:,} each. In wordings that it never saw "
         f"{accuracy(found['unseen'])} % are right.",
         f"It declines {accuracy(everyday)} % of {everyday['rows'][-1]['n']} everyday questions, and "
         f"{accuracy(near)} % of {near['rows'][-1]['n']} that only look like its own.",
