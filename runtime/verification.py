@@ -16,7 +16,7 @@ FLAG: Final = "verify: "
 """What the flag of a failed check begins with."""
 UNSURE: Final = "unsure: "
 """What the flag of an answer begins with that stands on no rung of the ladder."""
-OWN_CHECK: Final = f"{UNSURE}the thought's own check "
+OWN_OBJECTION: Final = f"{UNSURE}the thought's own "
 """What the flag of an answer begins with that its own thought has something against."""
 
 
@@ -99,12 +99,12 @@ def doubts(reply: Reply) -> tuple[str, ...]:
 
 def own_doubt(reply: Reply) -> str:
     """What its own thought has against the answer, in words; empty: nothing that is known."""
-    return next((flag.removeprefix(UNSURE) for flag in reply.flags if flag.startswith(OWN_CHECK)), "")
+    return next((flag.removeprefix(UNSURE) for flag in reply.flags if flag.startswith(OWN_OBJECTION)), "")
 
 
 def without_own_doubt(flags: Sequence[str]) -> tuple[str, ...]:
     """The flags less that one: something else has settled it, or tells it."""
-    return tuple(flag for flag in flags if not flag.startswith(OWN_CHECK))
+    return tuple(flag for flag in flags if not flag.startswith(OWN_OBJECTION))
 
 
 def record_of(reply: Reply, verifiers: Sequence[Verifier]) -> dict[str, Any]:

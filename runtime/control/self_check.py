@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from models.family import SelfCheck
 
-_UNREPAIRED = "said no, and nothing was repaired"
-_UNCHANGED = "said no, and its repair changed nothing"
-_REJECTED = "said no to this answer"
+_UNREPAIRED = "check said no, and nothing was repaired"
+_UNCHANGED = "check said no, and its repair changed nothing"
+_REJECTED = "check said no to this answer"
+ANOTHER_RESULT = "result is another than this answer"
 
 
 def own_objection(thinking: str, answer: str, form: SelfCheck) -> str:
-    """What the thought's own checks have against its answer, to follow "its own check"; empty: nothing.
+    """What the thought itself has against its answer, to follow "its own"; empty: nothing.
 
     A check that disagrees rejects the result stated last before it, unless the repair works something out anew and
     still comes to that result: a slip need not change what is asked for, as whether a measure is in tolerance. Where
     the repair says over what stood there, the slip or the check's own was not found. A later check of a result that
     agrees throughout settles it. Whoever ends without a result after a check that disagreed, or answers with one that
-    was rejected, has an objection of its own.
+    was rejected, or with another than the thought stated last, has an objection of its own.
     """
     worked: set[str] = set()
     rejected: set[str] = set()
@@ -46,7 +47,9 @@ def own_objection(thinking: str, answer: str, form: SelfCheck) -> str:
         return _UNREPAIRED
     if unchanged:
         return _UNCHANGED
-    return _REJECTED if rejected & {last, _plain(answer)} else ""
+    if rejected & {last, _plain(answer)}:
+        return _REJECTED
+    return ANOTHER_RESULT if last is not None and last != _plain(answer) else ""
 
 
 def _plain(text: str) -> str:

@@ -8,14 +8,14 @@ from models.errors import KangaeError
 from models.family import SelfCheck
 from runtime.answers.declined import declines
 from runtime.control.hesitation import hesitations
-from runtime.control.self_check import own_objection
+from runtime.control.self_check import ANOTHER_RESULT, own_objection
 from runtime.phase import Phase
 from runtime.reply import LATE, Finish, ModelLabel, Reply, SpentBudget, Usage
 from runtime.request import Request
 from runtime.turn.clock import TurnClock
 from runtime.turn.decisions import Course, decisions_of
 from runtime.turn.state import TurnState
-from runtime.verification import OWN_CHECK
+from runtime.verification import OWN_OBJECTION
 from runtime.votes import confidence
 
 _LEAK_START = 800  # signs, about 200 tokens
@@ -42,7 +42,9 @@ def own_check_flags(finish: Finish, thinking: str, answer: str, form: SelfCheck 
     if form is None or finish not in ("stop", "length") or not answer.strip() or declines(answer):
         return ()
     words = own_objection(thinking, answer, form)
-    return (f"{OWN_CHECK}{words}",) if words else ()
+    if finish == "length" and words == ANOTHER_RESULT:  # what was cut off is no other result
+        return ()
+    return (f"{OWN_OBJECTION}{words}",) if words else ()
 
 
 def make_reply(

@@ -127,6 +127,10 @@ def _share_fault(case: Case) -> str:
     value = stated_value(case.answer, case.question)
     if value is None:
         return "The question asks for a share, but the answer holds no number."
+    answer = plain(case.answer[-_MOST_TEXT:])
+    measured = _MEASURED.search(answer)
+    if measured and not value.percent and len(re.findall(NUMBER, answer)) == 1:
+        return f"The question asks for a share, but the answer is in {_symbol(measured['unit'])}."
     percent = value.number * 100 if value.percent else value.number
     return "" if 0 <= percent <= 100 else f"A share lies within 0 and 100 %, but the answer gives {_per_cent(value)}."
 

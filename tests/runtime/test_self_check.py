@@ -19,7 +19,8 @@ from runtime.ladder.ladder import LadderResponder
 from runtime.ladder.rung import SURE
 from runtime.reply import Reply
 from runtime.request import Message, Request, Sampling, Voting
-from runtime.verification import OWN_CHECK, doubts, own_doubt, verified
+from runtime.turn.outcome import own_check_flags
+from runtime.verification import OWN_OBJECTION, doubts, own_doubt, verified
 from runtime.verifiers.registry import choose
 from runtime.votes import same_text
 from runtime.voting import VotingResponder
@@ -33,8 +34,8 @@ FIRST = "12+30\n12+30:2+0=2,2;1+3=5,52\nso 52"
 CHECK = "\nWait, check\n12+30 ok\n52-30:2-0=2,2;5-3=2,22=22\n22~12"
 AGAIN = "\n12+30:2+0=2,2;1+3=5,52\nso 52"
 MENDED = "\n12+30:2+0=2,2;1+3=4,42\nso 42"
-UNREPAIRED = "said no, and nothing was repaired"
-UNCHANGED = "said no, and its repair changed nothing"
+UNREPAIRED = "check said no, and nothing was repaired"
+UNCHANGED = "check said no, and its repair changed nothing"
 
 
 def objection(thinking: str, answer: str = "52") -> str:
@@ -62,10 +63,10 @@ def test_the_form_is_the_teachers_own() -> None:
         (f"{FIRST}{CHECK} no\nRedo{AGAIN}", "52", UNCHANGED),
         (f"{FIRST}{CHECK} no\nso 52", "52", UNCHANGED),
         (f"{FIRST}{CHECK} no\nRedo{MENDED}", "42", ""),
-        (f"{FIRST}{CHECK} no\nRedo{MENDED}", "52", "said no to this answer"),
+        (f"{FIRST}{CHECK} no\nRedo{MENDED}", "52", "check said no to this answer"),
         (f"{FIRST}{CHECK} no\nRedo{MENDED}{CHECK} ok\nso 42", "42", ""),
         (f"{FIRST}{CHECK} no\nRedo{MENDED}{CHECK} no", "42", UNREPAIRED),
-        (f"{FIRST}{CHECK} no\nRedo{MENDED}{CHECK} no\nRedo{AGAIN}", "52", "said no to this answer"),
+        (f"{FIRST}{CHECK} no\nRedo{MENDED}{CHECK} no\nRedo{AGAIN}", "52", "check said no to this answer"),
         (f"{FIRST}{CHECK} no\nRedo{AGAIN}{CHECK} ok\nso 52", "52", ""),  # a later check settles it
         (f"{FIRST}{CHECK} no\nRedo{AGAIN}\nWait, check\n12+30 ok", "52", UNCHANGED),  # no whole check
         # what is asked for may be the same with the slip and without
@@ -74,6 +75,9 @@ def test_the_form_is_the_teachers_own() -> None:
         ("the answer is no\nso no", "no", ""),  # no check
         ("12+30\nよって、52 個\n待て、検算\n12+30 違う\nやり直し\n12+30\nよって、52 個", "52 個", UNCHANGED),
         ("", "52", ""),
+        (FIRST, "25", "result is another than this answer"),
+        (f"{FIRST}{CHECK} ok\nso 52", "2 left", "result is another than this answer"),
+        ("12+30\n12+30:2+0", "42", ""),  # cut before it came to a result
     ],
 )  # fmt: skip
 def test_what_a_thought_has_against_its_answer(thinking: str, answer: str, said: str) -> None:
@@ -101,7 +105,7 @@ def test_a_plain_reply_is_flagged_and_only_where_the_family_has_a_form_of_checks
     text = f"<think>\n{DOUBTED}\n</think>\n\n52"
     reply = reply_of(responder(model(text, "52")).respond(ask("12+30?")))
     assert reply.answer == "52" and reply.close == "natural"
-    assert reply.flags == (f"unsure: the thought's own check {UNCHANGED}",)
+    assert reply.flags == (f"unsure: the thought's own {UNCHANGED}",)
     assert exit_code_of(reply) == 8
     unknown = replace(FAMILY, self_check=None)
     assert reply_of(responder(model(text, "52"), unknown).respond(ask("12+30?"))).flags == ()
@@ -110,7 +114,14 @@ def test_a_plain_reply_is_flagged_and_only_where_the_family_has_a_form_of_checks
     assert (reply.answer, reply.flags, exit_code_of(reply)) == ("42", (), 0)
 
 
-DOUBT = f"{OWN_CHECK}{UNCHANGED}"
+def test_an_answer_that_was_cut_is_no_other_result() -> None:
+    form = FAMILY.self_check
+    assert own_check_flags("stop", FIRST, "5", form) == (f"{OWN_OBJECTION}result is another than this answer",)
+    assert own_check_flags("length", FIRST, "5", form) == ()
+    assert own_check_flags("length", f"{FIRST}{CHECK} no", "5", form) == (f"{OWN_OBJECTION}{UNREPAIRED}",)
+
+
+DOUBT = f"{OWN_OBJECTION}{UNCHANGED}"
 
 
 def doubted(reply: Reply) -> Reply:
@@ -128,7 +139,7 @@ def test_neither_sureness_nor_a_rung_that_says_the_same_outweighs_the_own_check(
     sure = replace(BARE, confidence=0.999)
     assert judge(sure, (), same_text, SURE).accepted and judge(BARE, ("5",), same_text, SURE).accepted
     for verdict in (judge(doubted(sure), (), same_text, SURE), judge(doubted(BARE), ("5",), same_text, SURE)):
-        assert not verdict.accepted and verdict.reason == f"the thought's own check {UNCHANGED}"
+        assert not verdict.accepted and verdict.reason == f"the thought's own {UNCHANGED}"
 
 
 def test_a_thought_that_objects_to_its_own_answer_has_no_vote() -> None:
@@ -162,7 +173,7 @@ def test_the_ladder_goes_on_from_an_answer_that_its_own_thought_rejected() -> No
     assert climbed("--5", objects="")[1] == 1  # else such a sure thought is the only one
     reply, rungs = climbed("--65555", objects="6")
     assert (reply.answer, reply.flags) == ("5", ()) and rungs > 1
-    assert reply.decisions[0].words.endswith(f"does not stand: the thought's own check {UNCHANGED}")
+    assert reply.decisions[0].words.endswith(f"does not stand: the thought's own {UNCHANGED}")
     reply, _ = climbed("--66666", objects="6")
     assert reply.answer == "6" and exit_code_of(reply) == 8
     (flag,) = reply.flags  # once, with what the rungs said

@@ -181,8 +181,8 @@ def test_a_forced_check_does_not_harm(asking: Asking, tmp_path: Path) -> None:
         found = think_again(asking, own, phrases.check, None)
         asked, right, wrong = asked + found["n"], right + found["became_right"], wrong + found["became_wrong"]
     assert asked == CHECKED >= 400
-    # the wish is that it mends more than it breaks; in greedy use what is wrong there is read the same way twice
-    assert wrong <= right + 0.005 * asked, f"{right} mended, {wrong} broken of {asked}"
+    # it is to mend more than it breaks; of so few wrong answers it mends one or none
+    assert wrong <= right, f"{right} mended, {wrong} broken of {asked}"
 
 
 def test_the_shipped_problem_file_is_the_teachers(tmp_path: Path) -> None:
