@@ -48,8 +48,12 @@ def parse_problem(line: str, number: int) -> Problem:
     if not isinstance(value, dict):
         raise UsageError(f"{where} is JSON, but no object; each line is one, as {EXAMPLE}")
     question = value.get("question")
-    if not isinstance(question, str) or not question.strip():
+    if question is None:
         raise UsageError(f'{where} has no "question"; give it as text.')
+    if not isinstance(question, str):
+        raise UsageError(f'{where}: "question" is no text; give it in quotes.')
+    if not question.strip():
+        raise UsageError(f'{where}: "question" is empty; give some text.')
     expected = value.get("expected")
     if expected is not None and (isinstance(expected, bool) or not isinstance(expected, str | int | float)):
         raise UsageError(f'{where}: "expected" is neither text nor a number.')

@@ -132,5 +132,7 @@ def shortfall(reply: Reply, verifiers: Sequence[Verifier]) -> str:
     if passed:
         names = ", ".join(check.name for check in passed)
         return f"Only the form was checked ({names}); nothing recomputed the answer."
-    wanted = [f"{needs} ({one.name})" if (needs := needs_of(one)) else one.name for one in verifiers]
-    return f"Nothing in the answer could be checked; what could be: {'; '.join(wanted)}."
+    if len(verifiers) == 1 and (needs := needs_of(verifiers[0])):
+        return f"Nothing in the answer could be checked; what could be: {needs} ({verifiers[0].name})."
+    names = ", ".join(one.name for one in verifiers)
+    return f"Nothing in the answer could be checked (not applicable: {names})."

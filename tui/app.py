@@ -31,6 +31,7 @@ from tui.live_keys import LiveKeys
 from tui.model_slot import ModelSlot, Opener
 from tui.note import Note
 from tui.notices import Notices
+from tui.palette import PaletteProvider
 from tui.preferences import Preferences
 from tui.question_box import QuestionBox
 from tui.status_line import BudgetLabel, StatusLine
@@ -53,6 +54,7 @@ class KangaeApp(LiveKeys):
     turns are kept until they end; `preferences` is the file of view settings."""
 
     CSS_PATH = Path(__file__).with_name("kangae.tcss")
+    COMMANDS = {PaletteProvider}  # noqa: RUF012 - declared so by Textual
     TITLE = "Kangae"
     VERTICAL_BREAKPOINTS = [(0, "-short"), (24, "-tall")]  # noqa: RUF012
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (60, "-normal"), (100, "-wide")]  # noqa: RUF012
@@ -381,8 +383,8 @@ class KangaeApp(LiveKeys):
         await self.push_screen(HelpScreen())
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette: Textual's own commands and the budgets."""
-        yield from super().get_system_commands(screen)
+        """The palette: Textual's own commands by their names, and the budgets from much to little."""
+        yield from sorted(super().get_system_commands(screen), key=lambda command: command.title)
         for step in self._budget_steps():
             name = budget_name(step)
             yield SystemCommand(

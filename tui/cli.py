@@ -47,18 +47,21 @@ def add_chat_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run_chat(arguments: argparse.Namespace) -> int:
-    """Show the interface until it is left. Raises what ended it, where its user did not."""
+    """Show the interface until it is left. Raises what ended it, where its user did not, and ModelError, before it is
+    shown, for a model that cannot be found."""
     if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()) or os.environ.get("TERM") == "dumb":
         raise UsageError("The interface needs a terminal that can draw. Without one, ask with `kangae ask QUESTION`.")
     # Textual asks terminals to report all keys as escape codes; in some, that loses the text of an input method: no
     # Japanese could be written. 0 in the environment turns it on again (then Shift+Enter is told apart from Enter).
     os.environ.setdefault("TEXTUAL_DISABLE_KITTY_KEY", "1")
     from models.locations import state_folder
+    from runtime.opening import find_runnable
     from runtime.settings import load_settings
     from tui.app import KangaeApp
 
     settings = load_settings()
     options = chat_options(arguments, settings)
+    find_runnable(chosen(arguments, settings, "model"))
     app = KangaeApp(
         make_opener(arguments, settings),
         options,

@@ -216,14 +216,18 @@ def answer(
     from runtime.events import AnswerDelta, Done, ThinkingDelta
     from runtime.responder import Control
     from runtime.verification import judged
+    from runtime.worker.warning_log import WarningLog
 
     reply: Reply | None = None
     produced = False
     stream = None if arguments.json else ReplyStream()
+    warnings = None if stream is None else WarningLog(stream.note)  # else one breaks into the line of the answer
     control = Control()
     try:
         with CancelOnInterrupt(control):
             try:
+                if warnings is not None:
+                    warnings.begin()
                 if stream is not None and resumed:
                     stream.note(request.question)
                 for event in responder.respond(request, control):
@@ -237,8 +241,11 @@ def answer(
                         if stream.hung_up:
                             control.cancel()
             finally:
-                if stream is not None:
-                    stream.end()
+                if stream is not None and warnings is not None:
+                    try:
+                        stream.end()
+                    finally:
+                        warnings.end()
             if reply is None:
                 raise InternalError("The model ended without a reply.")
             hung_up = stream is not None and stream.hung_up

@@ -13,16 +13,17 @@ _FLAG = re.compile(r"(?P<dashes>[-\u2010-\u2015\u2212]+)(?P<name>[^\W\d_][\w-]*)
 
 
 def check_flags(parser: argparse.ArgumentParser, words: Sequence[str], also: Iterable[str] = ()) -> None:
-    """Raise UsageError at the first word that is meant as a flag and is none of the command that `words` name.
+    """Raise UsageError at the first word that is meant as a flag and is none of the command that `words` name, and
+    where that command has others below it, of which none is named.
 
     To be called before argparse reads the words: it takes what stands behind an unknown flag for a question, or says
     what is missing in place of what is wrong. Values of flags, numbers, and words behind `--` are left alone.
     `also`: more flags that may have been meant.
     """
-    words = words[: words.index("--")] if "--" in words else words
+    whole, words = "--" not in words, words[: words.index("--")] if "--" in words else words
     if "-h" in words or "--help" in words:
         return
-    value_next = False
+    value_next = named = False
     for word in words:
         is_value, value_next = value_next and not _is_option_to_argparse(word), False
         if is_value:
@@ -31,9 +32,13 @@ def check_flags(parser: argparse.ArgumentParser, words: Sequence[str], also: Ite
         if name in flags:
             value_next = not equals and flags[name].nargs != 0
         elif word in (commands := _commands(parser)):
-            parser = commands[word]
+            parser, named = commands[word], False
         elif found := _FLAG.match(word):
             _check(parser, word, found, also)
+        else:
+            named = True
+    if whole and not named and (commands := _commands(parser)):
+        raise UsageError(f"Name one of the commands {', '.join(commands)}; see `{parser.prog} --help`.")
 
 
 def nearest_flag(typed: str, flags: Iterable[str]) -> str | None:

@@ -51,12 +51,21 @@ def tell_end(reply: Reply, verifiers: Sequence[Verifier]) -> int:
 
     found = doubts(reply)
     lines = [*limit_sentences(reply), *cut_sentences(reply)]
-    lines += [f"Doubtful: {flag.partition(': ')[2]}" for flag in found]
+    lines += [f"Doubtful: {_doubt(flag, reply.thinking)}" for flag in found]
     lines += flag_sentences(reply, beside=found)
     if not found and verifiers and (line := shortfall(reply, verifiers)):
         lines.append(line)
     tell(lines)
     return exit_code_of(reply)
+
+
+def _doubt(flag: str, thinking: str) -> str:
+    """A flag without its kind, and with the sum of the thinking that it is about, if it is: the flag itself is kept for
+    longer than the thought may be, and quotes nothing of it."""
+    from runtime.verifiers.arithmetic import Arithmetic, with_quote
+
+    told = flag.partition(": ")[2]
+    return with_quote(told, thinking) if told.startswith(f"{Arithmetic.name}: ") else told
 
 
 def limit_sentences(reply: Reply) -> list[str]:

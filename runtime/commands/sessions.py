@@ -186,7 +186,7 @@ def _as_json(conversation: Conversation, replies: list[StoredReply], flags: list
 
 def _markdown(conversation: Conversation, replies: list[StoredReply], flags: list[Flag], *, thinking: bool) -> str:
     from models.plain_text import one_line
-    from runtime.commands.trace import trace_lines, when
+    from runtime.commands.trace import counted, trace_lines, when
 
     lines = [
         f"# {one_line(conversation.title)}",
@@ -203,7 +203,8 @@ def _markdown(conversation: Conversation, replies: list[StoredReply], flags: lis
         if thinking and record["thinking"]:
             lines += [*("> " + line for line in record["thinking"].split("\n")), ""]
         lines += [record["answer"] or "(no answer)", ""]
-        cost = f"{usage['thinking_tokens']} thinking tokens ({record['close']}), {usage['answer_tokens']} answer tokens"
+        thought, said = counted(usage["thinking_tokens"], "thinking"), counted(usage["answer_tokens"], "answer")
+        cost = f"{thought} ({record['close']}), {said}"
         lines += [f"{cost}, {record['timings']['total_s']:.1f} s, {record['finish']}", ""]
         lines += trace_lines(record, [flag for flag in flags if flag.reply == reply.number])
     return "\n".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from typing import TextIO
 
 from models.plain_text import one_line, strip_controls
@@ -16,7 +17,8 @@ _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 class ReplyStream:
     """Prints events as they come. A stderr that cannot be written loses the thought, never the answer.
 
-    `hung_up`: the terminal of the answer was closed; nothing is printed any more.
+    `hung_up`: the terminal of the answer was closed; nothing is printed any more. Any thread may call it: what is
+    warned of comes from the one that steps the engine.
     """
 
     def __init__(self, out: TextIO | None = None, thoughts: TextIO | None = None) -> None:
@@ -25,10 +27,15 @@ class ReplyStream:
         self._dim = _shows_dim(self._thoughts)
         self._thinking_end = self._held = ""
         self._answer_end = ""
+        self._printing = threading.RLock()
         self.hung_up = False
 
     def show(self, event: Event) -> None:
         """Print what the event brings, at once."""
+        with self._printing:
+            self._show(event)
+
+    def _show(self, event: Event) -> None:
         if isinstance(event, ThinkingDelta):
             self._think(strip_controls(event.text))
         elif isinstance(event, Closed):
@@ -39,25 +46,30 @@ class ReplyStream:
         elif isinstance(event, Voted):
             self.note(f"vote {event.done} of {event.total}: {event.answer}")
         elif isinstance(event, AnswerDelta):
-            self._end_thought()
+            if not self._answer_end:
+                self._end_thought()
             self._answer(strip_controls(event.text))
 
     def note(self, text: str) -> None:
-        """Tell something beside the thought, in a line of its own: where one of the thought is under way, behind it."""
-        self._held += one_line(text) + "\n"
-        if self._thinking_end in ("", "\n"):
-            self._tell_held()
+        """Tell something beside the thought, in a line of its own: where one of the thought is under way, behind it;
+        where one of the answer is, behind the whole answer."""
+        with self._printing:
+            self._held += one_line(text) + "\n"
+            if self._thinking_end in ("", "\n") and self._answer_end in ("", "\n"):
+                self._tell_held()
 
     def answer(self, text: str) -> None:
         """Print a whole answer."""
-        self._end_thought()
-        self._answer(strip_controls(text))
+        with self._printing:
+            self._end_thought()
+            self._answer(strip_controls(text))
 
     def end(self) -> None:
         """Close the line under way, also after an interruption."""
-        self._end_thought()
-        if self._answer_end and self._answer_end != "\n":
-            self._answer("\n")
+        with self._printing:
+            if self._answer_end not in ("", "\n"):
+                self._answer("\n")
+            self._end_thought()
 
     def _answer(self, text: str) -> None:
         if not self._answer_end:

@@ -74,6 +74,11 @@ def _parts(text: str, width: int) -> Iterator[str]:
         yield word
 
 
+def counted(tokens: int, kind: str) -> str:
+    """`1 answer token`, `2 answer tokens`."""
+    return f"{tokens} {kind} token{'' if tokens == 1 else 's'}"
+
+
 def _check(check: Mapping[str, Any]) -> str:
     name = one_line(f"{check['name']} ({check.get('kind', 'form')})")
     return f"{'passed' if check['passed'] else 'FAILED'}  {name}: {one_line(check['detail'])}"
@@ -81,7 +86,7 @@ def _check(check: Mapping[str, Any]) -> str:
 
 def _vote(vote: Mapping[str, Any]) -> str:
     answer = one_line(vote["answer"]) or "(no answer)"
-    return f"{vote['weight']:.2f}  {answer} ({vote['close']}, {vote['thinking_tokens']} thinking tokens)"
+    return f"{vote['weight']:.2f}  {answer} ({vote['close']}, {counted(vote['thinking_tokens'], 'thinking')})"
 
 
 def _decisions(decisions: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from models.errors import UsageError
+from models.plain_text import shorten
 from runtime.backends.backend import ModelFacts
 from runtime.control.effort import effort_tokens
 from runtime.events import Done, Failed
@@ -20,6 +21,8 @@ from runtime.votes import Same
 from runtime.voting import TEMPERATURE, summed_usage
 
 _LEAST_SECONDS = 0.01
+_SHOWN = 60
+"""Signs of an answer that a flag quotes."""
 
 
 class Climb:
@@ -159,7 +162,7 @@ class Climb:
         if verdict.accepted:
             flags = without_own_doubt(flags)  # others say the same, or it was computed again
         if not verdict.accepted and finish in ("stop", "length"):
-            said = ", ".join(dict.fromkeys(self.answers))
+            said = ", ".join(dict.fromkeys(f'"{shorten(answer, _SHOWN)}"' for answer in self.answers))
             # what cut short an answer that is not told; what a check of it failed by is the verdict's reason already
             cut = () if reply is last else tuple(one for one in last.flags if not one.startswith(FLAG))
             reason = f"{verdict.reason} ({', '.join(cut)})" if cut else verdict.reason

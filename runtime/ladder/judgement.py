@@ -87,11 +87,14 @@ def judge_vote(replies: Sequence[Reply], outstanding: int, same: Same) -> tuple[
     outcome = tally(ballots, same)
     first = outcome.candidates[0]
     behind, cast = len(first.branches), len(ballots)
-    reason = f"{behind} of {cast} thoughts agree"
+    void = len(replies) - cast
+    reason = f"{behind} of {f'the {cast} thoughts with a vote' if void else f'{cast} thoughts'} agree"
     if behind < cast:
         reason += f", with {outcome.share:.0%} of the weight"
-    if cast < len(replies):
-        reason += f" ({len(replies) - cast} more were stopped, failed a check, or gave no answer)"
+    if void:
+        they = "has none: it was" if void == 1 else "have none: they were"
+        itself = "doubts itself" if void == 1 else "doubt themselves"
+        reason += f" ({void} more {they} stopped, failed a check, {itself}, or gave no answer)"
     accepted = outcome.share > _MAJORITY and behind > 1
     still = not (accepted and decided(ballots, outstanding, None, same)) and outstanding > 0
     by: Literal["agreement", ""] = "agreement" if accepted else ""

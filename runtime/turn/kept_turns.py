@@ -148,6 +148,8 @@ class KeptTurns:
         except NotADirectoryError:
             return
         except OSError as error:
+            if not any(map(os.path.lexists, (path, path.with_suffix(".state")))):
+                return  # a disk that is read-only refuses even to remove what is not there
             raise write_error(path, error, "remove that file by hand", what=f"The folder of {path}") from error
 
     def forget(self, older_than_days: float) -> int:

@@ -14,6 +14,7 @@ from runtime.verifiers.stated_number import stated_numbers, stated_value
 from runtime.verifiers.stated_sum import StatedSum, stated_sum
 from runtime.verifiers.verifier import Case, Kind, Verdict
 
+_SHOWN: Final = 60
 _UNDEFINED: Final = re.compile(
     r"undefin|not defined|no (?:answer|value|result|solution)|cannot|can't|can not|impossible|infinit|∞|\bnan\b|error"
     r"|not possible|meaningless|indeterminate|not allowed"
@@ -63,7 +64,8 @@ class Arithmetic:
 def _told(sentence: str, slips: Sequence[str]) -> str:
     """A sentence and the first of the slips, as far as there are any."""
     first = slips[0][0].upper() + slips[0][1:] if slips else ""
-    more = f" (and {len(slips) - 1} more)" if len(slips) > 1 else ""
+    rest = len(slips) - 1
+    more = f" (and {rest} more wrong sum{'' if rest == 1 else 's'})" if rest > 0 else ""
     note = f"{first}{more}." if slips else ""
     return " ".join(part for part in (sentence, note) if part)
 
@@ -75,6 +77,16 @@ def _slip(claim: Claim) -> str:
 def _thought_slip(claim: Claim) -> str:
     """Without its words: a verdict is kept longer than the thought may be."""
     return f"line {claim.line} of the thinking has a wrong sum, which comes to {written(claim.value)}"
+
+
+def with_quote(detail: str, thinking: str) -> str:
+    """What a verdict says, with the sum of the thinking that it names and does not quote: for a screen that shows the
+    thinking too, not to be kept."""
+    wrong = next((claim for claim in claims_in(thinking) if not claim.holds), None)
+    if wrong is None:
+        return detail
+    slip, said = _thought_slip(wrong)[1:], shorten(f"{wrong.left} = {wrong.right}", _SHOWN)
+    return detail.replace(slip, slip.replace("a wrong sum", f"a wrong sum, “{said}”", 1), 1)
 
 
 def _counted(count: int) -> str:
@@ -95,7 +107,7 @@ def _fault(asked: StatedSum, case: Case) -> str:
             return ""
         if "named" in given or (asked.wanted == "both" and asked.parts[1] != 0):
             quotient, remainder = asked.parts
-            return f"{asked.text} is {quotient} remainder {remainder}, but the answer is “{shorten(answer, 60)}”."
+            return f"{asked.text} is {quotient} remainder {remainder}, but the answer is “{shorten(answer, _SHOWN)}”."
     value = stated_value(answer, case.question)
     if value is None:
         return f"The answer states no number in digits; {asked.text} is {written(asked.value)}."

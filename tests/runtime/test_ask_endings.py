@@ -3,8 +3,11 @@ is not."""
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +18,7 @@ import pytest
 import kangae
 from runtime import opening
 from runtime.end_sentences import cut_sentences, end_sentences, flag_sentences
-from runtime.events import Done, Event
+from runtime.events import AnswerDelta, Done, Event
 from runtime.reply import Decision, SpentBudget, Usage, Vote
 from runtime.request import Request
 from runtime.responder import Control
@@ -242,3 +245,20 @@ def test_a_thought_that_its_user_stopped_was_ended_by_no_limit(model: Ending, ca
     model.ends["stop"] = {"close": "budget", "budget": SpentBudget(tokens=2)}
     assert kangae.main(["ask", "stop"]) == 130
     assert "was ended by" not in capsys.readouterr().err
+
+
+def test_what_is_warned_of_in_mid_answer_stands_behind_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Warned(AnsweringResponder):
+        def respond_many(self, requests: Sequence[Request], control: Control | None = None) -> Iterator[Event]:
+            for event in super().respond_many(requests, control):
+                yield event
+                if isinstance(event, AnswerDelta):
+                    logging.getLogger("kangae").warning("the disk is full")
+
+    monkeypatch.setattr(opening, "open_model", lambda *_, **__: Warned())
+    screen = io.StringIO()  # both go to one terminal
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(sys, "stderr", screen)
+    assert kangae.main(["ask", "x", "--no-store"]) == 0
+    assert "\nthe disk is full\n" in screen.getvalue()
+    assert not logging.getLogger("kangae").handlers

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import kangae
+from models.errors import UsageError
 from runtime.commands import ask_file
 from runtime.problems import EXAMPLE, parse_problem
 from runtime.store import Store
@@ -97,6 +98,21 @@ def test_how_many_failed_and_why_is_told_at_the_end(model: AnsweringResponder, l
 def test_one_question_that_failed(model: AnsweringResponder, lines: Lines, capsys: Capture) -> None:
     assert kangae.main(["ask", "--file", lines({"question": "too long"})]) == 1
     assert capsys.readouterr().err.startswith("1 of 1 question failed: The prompt has 900")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('{"id": 4, "question": ""}', 'Line 1: "question" is empty; give some text.'),
+        ('{"id": 4, "question": " \\n"}', 'Line 1: "question" is empty; give some text.'),
+        ('{"id": 4, "question": 5}', 'Line 1: "question" is no text; give it in quotes.'),
+        ('{"id": 4}', 'Line 1 has no "question"; give it as text.'),
+    ],
+)
+def test_what_is_wrong_with_a_question_is_told(line: str, told: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parse_problem(line, 1)
+    assert error.value.detail == told
 
 
 def test_where_none_failed_nothing_is_told(model: AnsweringResponder, lines: Lines, capsys: Capture) -> None:

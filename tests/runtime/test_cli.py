@@ -54,6 +54,17 @@ def test_wrong_usage_is_2_and_one_sentence(words: list[str], capsys: pytest.Capt
     assert said.out == ""
 
 
+@pytest.mark.parametrize(
+    ("command", "some"), [("sessions", "list, show,"), ("models", "list,"), ("bench", "speed"), ("config", "show")]
+)
+def test_a_missing_command_is_asked_for_by_names(command: str, some: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert kangae.main([command]) == 2
+    said = capsys.readouterr().err
+    assert "Name one of the commands " in said and some in said and f"see `kangae {command} --help`" in said
+    assert kangae.main([command, "nonsense"]) == 2
+    assert "nonsense" in capsys.readouterr().err
+
+
 def test_a_near_command_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     kangae.main(["sesions"])
     assert "did you mean `sessions`?" in capsys.readouterr().err

@@ -242,9 +242,9 @@ def test_an_open_vote_draws_two_more_and_doubt_is_flagged() -> None:
     (reply,), _ = climb(ByRung({SUM: ["7", "8", "9", "6", "6", "6", "6"]}), request(SUM), verifier="arithmetic")
     assert reply.answer == "6"
     assert [flag.split(":")[0] for flag in reply.flags] == ["verify", "unsure"]
-    assert "7, 8, 9, 6" in reply.flags[-1]
+    assert '"7", "8", "9", "6"' in reply.flags[-1]
     (reply,), _ = climb(ByRung({"How many?": ["-", "-", *"12345"]}, FACTS), request())
-    assert reply.flags[0].startswith("unsure: 1 of 5 thoughts agree, with 20% of the weight; the rungs said: 1, 2,")
+    assert reply.flags[0].startswith('unsure: 1 of 5 thoughts agree, with 20% of the weight; the rungs said: "1", "2",')
 
 
 def test_a_thought_of_the_vote_that_is_computed_again_ends_it() -> None:

@@ -61,3 +61,17 @@ def test_a_vote_that_is_held_back_is_told_where_the_thought_breaks_off(monkeypat
     stream.show(Voted("7", 1, 5))
     stream.end()
     assert thoughts.getvalue() == "4 and\nvote 1 of 5: 7\n"
+
+
+def test_a_note_waits_for_the_end_of_the_answers_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    screen = io.StringIO()  # both go to one terminal
+    stream = ReplyStream(screen, screen)
+    stream.show(ThinkingDelta("so 4", 2))
+    stream.show(AnswerDelta("5", 1))
+    stream.note("the disk is full")
+    stream.show(AnswerDelta("6", 2))
+    assert screen.getvalue() == "so 4\n56"
+    stream.end()
+    stream.note("and slow")
+    assert screen.getvalue() == "so 4\n56\nthe disk is full\nand slow\n"

@@ -177,7 +177,7 @@ def test_the_ladder_goes_on_from_an_answer_that_its_own_thought_rejected() -> No
     reply, _ = climbed("--66666", objects="6")
     assert reply.answer == "6" and exit_code_of(reply) == 8
     (flag,) = reply.flags  # once, with what the rungs said
-    assert flag == f"{DOUBT}; the rungs said: 6"
+    assert flag == f'{DOUBT}; the rungs said: "6"'
 
 
 def test_of_votes_that_agree_one_without_an_objection_speaks() -> None:

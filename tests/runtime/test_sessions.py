@@ -12,6 +12,7 @@ import pytest
 
 import kangae
 from models.columns import cells
+from runtime.commands.keep import KeptConversation
 from runtime.commands.trace import folded
 from runtime.reply import Check, Vote
 from runtime.store import Store
@@ -222,3 +223,11 @@ def test_quotes_go_with_the_thought_and_the_rest_of_the_trace_stays(run: Run, ke
 )
 def test_lines_are_folded_by_columns(text: str, lines: list[str]) -> None:
     assert folded(text, indent=2, width=10) == lines
+
+
+def test_one_token_is_one(run: Run) -> None:
+    one = replace(REPLY, usage=replace(REPLY.usage, thinking_tokens=1, answer_tokens=1))
+    conversation = KeptConversation()
+    conversation.add([one])
+    _, out, _ = run("show", str(conversation.identity))
+    assert "1 thinking token (" in out and "1 answer token, " in out

@@ -259,7 +259,7 @@ def test_where_the_mark_is(answer: bytes, mark: bytes, at: int | None) -> None:
     ],
 )
 def test_where_no_answers_can_be_tried_the_reply_says_so(lacks: dict[str, bool], spare: int, reason: str) -> None:
-    backend = FakeBackend(doubter(["7"]), WORDS, sequences=2, **lacks)  # type: ignore[arg-type]
+    backend = FakeBackend(doubter(["N."]), WORDS, sequences=2, **lacks)  # type: ignore[arg-type]
     local = opened(backend, spare=spare)
     reply = reply_of(local.respond(trying(PROBING)))
     assert (reply.close, reply.usage.probe_tokens) == ("natural", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from models.errors import UsageError
+from models.errors import UsageError, WriteError
 from runtime.backends.backend import State
 from runtime.backends.fake import FakeBackend
 from runtime.events import Event, Progress, ThinkingDelta
@@ -217,6 +218,19 @@ def test_a_disk_that_fails_costs_the_reply_nothing(tmp_path: Path, caplog: pytes
     local._engine.step = stepping  # type: ignore[method-assign]
     assert same(reply_of(local.respond(Resumable.of(ask(), id="turn"), control))) == same(plain())
     assert caplog.text.count("temporarily unavailable") == 1
+
+
+def test_a_read_only_disk_has_nothing_to_remove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system refuses to remove a file there before it looks whether there is one."""
+    turns = KeptTurns(kept_turn(tmp_path / "turns"))
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    turns.remove("another")
+    with pytest.raises(WriteError, match="the disk is read-only"):
+        turns.remove("turn")
 
 
 # while it runs

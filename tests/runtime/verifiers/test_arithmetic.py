@@ -210,7 +210,9 @@ def test_a_wrong_line_of_the_thinking_is_named_and_not_quoted() -> None:
     story = "Three apples and four pears: how many fruits?"
     found = verdict(story, "8", "First count.\n31 + 44 = 76\n3 + 4 = 8\nSo 8.")
     assert not found.passed
-    assert found.detail == "Line 2 of the thinking has a wrong sum, which comes to 75 (and 1 more)."
+    assert found.detail == "Line 2 of the thinking has a wrong sum, which comes to 75 (and 1 more wrong sum)."
+    three = verdict(story, "8", "31 + 44 = 76\n3 + 4 = 8\n3 + 4 = 9")
+    assert three.detail.endswith("comes to 75 (and 2 more wrong sums).")
     found = verdict("What is 5 + 6?", "12", "31 + 44 = 76")
     assert "76" not in found.detail and "31" not in found.detail and "75" in found.detail
 
