@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from models.errors import KangaeError
-from runtime.answers.declined import declines
+from runtime.answers.decline import declines
 from runtime.reply import Check, Reply
 from runtime.verifiers.verifier import Case, Verdict, Verifier, judges_value, needs_of, verdicts
 

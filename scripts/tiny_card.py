@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -24,13 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.tiny.thought import PHRASES
+from models.whole_file import write_whole
 from runtime.bench.budget import show_budget
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models" / "tiny" / "kangae-tiny-Q8_0.gguf"
 CARD, README = ROOT / "models" / "tiny" / "README.md", ROOT / "README.md"
 HELD_OUT = ["--english", "tests/tiny/heldout_english.toml", "--japanese", "tests/tiny/heldout_japanese.toml"]
-REFUSALS = ("I only know shop-floor arithmetic.", "現場の計算しかわかりません。")
+REFUSALS = tuple(phrases.refusal for phrases in PHRASES.values())
 UNSURE = 8  # the exit code of `ask` where an answer is flagged
 BUDGETS = "off,16,32,64,128"
 SHARED = ["--parallel", "16", "--threads", "1"]
@@ -74,8 +75,8 @@ MEASURES = (
     Measure("unlimited", [*BUDGET, "--by", "skill", "--by", "language"]),
     Measure("budgets", ["bench", "budget", "--budgets", BUDGETS, "--by", "skill", "--by", "language"]),
     Measure("unseen", [*BUDGET, "--by", "skill"], UNSEEN),
-    Measure("check_en", ["bench", "continue", "-n", "340", "--then", "Wait, check\n"], CHECKED, "en"),
-    Measure("check_ja", ["bench", "continue", "-n", "340", "--then", "待て、検算\n"], CHECKED, "ja"),
+    Measure("check_en", ["bench", "continue", "-n", "340", "--then", PHRASES["en"].check], CHECKED, "en"),
+    Measure("check_ja", ["bench", "continue", "-n", "340", "--then", PHRASES["ja"].check], CHECKED, "ja"),
     Measure("listed", [*BUDGET, "--by", "skill"], ["-n", "340", "--seed", "21", "--listed"]),
     Measure("asked", ["ask", "--no-store"], ["-n", "340", "--seed", "16"]),
     Measure("slip", ["bench", "continue", "-n", "255"], ["-n", "510", "--seed", "15", "--plant", "slip"]),
@@ -112,9 +113,7 @@ def take(measure: Measure, folder: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE)
     if done.returncode not in (0, UNSURE):
         raise subprocess.CalledProcessError(done.returncode, command)
-    part = target.with_suffix(".part")
-    part.write_bytes(done.stdout)
-    os.replace(part, target)
+    write_whole(target, done.stdout)
     print(f"{measure.name} done", file=sys.stderr, flush=True)
 
 
@@ -258,9 +257,7 @@ def write(found: Figures) -> None:
     card = {"budgets": budgets_table(found), "forms": forms_table(found), "worth": worth_table(found)}
     for path, blocks in ((CARD, card), (README, {"accuracy": short_table(found)})):
         text = fill(path.read_text(encoding="utf-8"), blocks)
-        part = path.with_suffix(".part")
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        write_whole(path, text)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.widgets import Markdown, Static
 
 from models.plain_text import one_line
-from runtime.answers.declined import declines
+from runtime.answers.decline import declines
 from tui.live_text import LiveText
 from tui.markdown_rules import make_parser
 

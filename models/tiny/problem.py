@@ -150,19 +150,19 @@ def _digits(rng: random.Random, lowest: int, highest: int) -> int:
     return rng.randint(10 ** (count - 1), 10**count - 1)
 
 
-def _small(rng: random.Random) -> bool:
-    """Whether a sum is one of numbers below 100, as people try first."""
-    return rng.random() < 0.15
+def _small(rng: random.Random, hard: bool) -> bool:
+    """Whether a sum is one of numbers below 100, as people try first; a hard one never is."""
+    return not hard and rng.random() < 0.15
 
 
 def _pair(rng: random.Random, hard: bool) -> Values:
-    if _small(rng):
+    if _small(rng, hard):
         return {"a": _digits(rng, 1, 2), "b": _digits(rng, 1, 2)}
     return {"a": _digits(rng, 1, 6 if hard else 5), "b": _digits(rng, 1, 6 if hard else 5)}
 
 
 def _subtract(rng: random.Random, hard: bool) -> Values:
-    highest = 2 if _small(rng) else 6 if hard else 5
+    highest = 2 if _small(rng, hard) else 6 if hard else 5
     a, b = _digits(rng, 1, highest), _digits(rng, 1, highest)
     return {"a": max(a, b), "b": min(a, b)}
 
@@ -170,7 +170,7 @@ def _subtract(rng: random.Random, hard: bool) -> Values:
 def _multiply(rng: random.Random, hard: bool) -> Values:
     if hard:
         return {"a": _digits(rng, 3, 3), "b": _digits(rng, 2, 2)}
-    if _small(rng):
+    if _small(rng, hard):
         return {"a": _digits(rng, 1, 2), "b": rng.randint(2, 9)}
     if rng.random() < 0.5:
         return {"a": _digits(rng, 1, 4), "b": rng.randint(2, 9)}
@@ -178,7 +178,7 @@ def _multiply(rng: random.Random, hard: bool) -> Values:
 
 
 def _divide(rng: random.Random, hard: bool) -> Values:
-    if _small(rng):
+    if _small(rng, hard):
         return {"a": _digits(rng, 1, 2), "b": rng.randint(2, 9)}
     return {"a": _digits(rng, 5, 5) if hard else _digits(rng, 1, 4), "b": rng.randint(2, 9)}
 

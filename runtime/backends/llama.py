@@ -78,7 +78,7 @@ def open_llama(
                 sequences=sequences,
                 threads=threads or choose_threads(size),
                 outputs=outputs,
-                flash=on_gpu or not shape.is_small,
+                flash=on_gpu or not shape.has_small_heads,
             )
             return LlamaBackend(library, model, handle, facts, sequences, widths or {}, context)
         except BaseException:

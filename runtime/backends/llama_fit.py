@@ -34,7 +34,7 @@ class CacheShape:
     head: int = 0
 
     @property
-    def is_small(self) -> bool:
+    def has_small_heads(self) -> bool:
         """Whether plain attention is faster on a CPU: the library's flash attention there takes tokens one by one, and
         at 32 values a head that costs more than the arithmetic (1.5 times a whole step at a depth of 250)."""
         return 0 < self.head <= _SMALL_HEAD

@@ -15,7 +15,7 @@ from pathlib import Path
 from models.errors import MissingPackageError, ResourceError
 from models.write_fault import write_error
 from runtime import machine
-from runtime.bench.peer_build import LibraryBuild, installed_build
+from runtime.bench.library_build import LibraryBuild, installed_build
 
 Progress = Callable[[str], None]
 _NEEDED_BYTES = 2 << 30

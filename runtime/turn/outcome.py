@@ -6,7 +6,7 @@ import uuid
 
 from models.errors import KangaeError
 from models.family import SelfCheck
-from runtime.answers.declined import declines
+from runtime.answers.decline import declines
 from runtime.control.hesitation import hesitations
 from runtime.control.self_check import ANOTHER_RESULT, own_objection
 from runtime.phase import Phase

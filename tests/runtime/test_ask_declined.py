@@ -11,7 +11,7 @@ import pytest
 import kangae
 from models.family import families
 from runtime import opening
-from runtime.answers.declined import declines
+from runtime.answers.decline import declines
 from runtime.verifiers.registry import registry
 from runtime.verifiers.verifier import Case, Kind, Verdict, judges_value
 from tests.fakes.answering_responder import AnsweringResponder, Said

@@ -88,7 +88,7 @@ def opened(file: Path, gpu_layers: int | None) -> tuple[float, np.ndarray[Any, A
 @pytest.mark.gpu
 def test_the_layers_are_on_the_gpu_and_compute_the_same(tmp_path: Path) -> None:
     if not llama_library().supports_gpu:
-        pytest.skip("llama.cpp is built for the processor alone; `make run GPU=cuda` builds it for a GPU")
+        pytest.fail("llama.cpp is built for the processor alone; `make run GPU=cuda` builds it for a GPU")
     file = make_random_model(tmp_path / "tiny.gguf")
     there, by_gpu = opened(file, None)
     away, by_processor = opened(file, 0)

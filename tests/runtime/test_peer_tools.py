@@ -14,8 +14,8 @@ import pytest
 from models.errors import CannotMeetError, KangaeError, MissingPackageError, UsageError
 from runtime import machine
 from runtime.backends.llama_library import llama_library
-from runtime.bench import peer_build, peer_tools
-from runtime.bench.peer_build import STAMP, LibraryBuild, flags_left, installed_build
+from runtime.bench import library_build, peer_tools
+from runtime.bench.library_build import STAMP, LibraryBuild, flags_left, installed_build
 
 PLAIN = ("-DGGML_CUDA=off", "-DGGML_VULKAN=off", "-DGGML_METAL=off")
 
@@ -93,7 +93,7 @@ def test_flags_that_were_left(tmp_path: Path, text: str | None, flags: str | Non
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The parts of the library that is installed, to be changed; and an environment without word from the installer."""
     parts = ["CPU"]
-    monkeypatch.setattr(peer_build, "llama_library", lambda: SimpleNamespace(backends=lambda: tuple(parts)))
+    monkeypatch.setattr(library_build, "llama_library", lambda: SimpleNamespace(backends=lambda: tuple(parts)))
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "environment"))
     monkeypatch.delenv("CMAKE_ARGS", raising=False)
     (tmp_path / "environment").mkdir()
@@ -110,7 +110,7 @@ def test_the_installers_word_goes_before_the_environments(
 
 
 def test_a_library_without_a_registry_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peer_build, "llama_library", SimpleNamespace)
+    monkeypatch.setattr(library_build, "llama_library", SimpleNamespace)
     with pytest.raises(CannotMeetError, match="does not say what it computes on"):
         installed_build()
 

@@ -16,7 +16,7 @@ from installer import Stamp, alone, install_library, require_tools
 from models import locations
 from models.errors import KangaeError
 from pip_run import Trouble
-from runtime.bench import peer_build
+from runtime.bench import library_build
 
 SCRIPTS = Path(installer.__file__).parent
 REQUIREMENT = "llama-cpp-python==9.9.9"
@@ -49,8 +49,8 @@ def test_a_stamp_without_flags_is_one_whose_build_is_not_known(tmp_path: Path) -
 @pytest.mark.parametrize("flags", ["-DGGML_CUDA=on", "", None])
 def test_the_benchmark_of_peers_reads_what_the_stamp_says_of_the_build(tmp_path: Path, flags: str | None) -> None:
     Stamp("hash", "cuda", ("dev",), flags).write(tmp_path / installer.STAMP)
-    assert installer.STAMP == peer_build.STAMP
-    assert peer_build.flags_left(tmp_path) == flags
+    assert installer.STAMP == library_build.STAMP
+    assert library_build.flags_left(tmp_path) == flags
 
 
 def test_a_stamp_covers_fewer_extras_of_the_same_build() -> None:

@@ -23,7 +23,7 @@ from runtime.bench.budget import leaks
 from runtime.bench.continuation import continue_thoughts, think_again
 from runtime.opening import open_model
 from runtime.problems import Problem, require_problems
-from tests.fakes.side_by_side import SideBySide
+from tests.tiny.lanes import Lanes
 
 HERE = Path(__file__).parent
 MODEL = HERE.parents[1] / "models" / "tiny" / "kangae-tiny-Q8_0.gguf"
@@ -41,7 +41,7 @@ def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
         patch.setenv("KANGAE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         # a model of this size runs on one core
         lanes = [open_model(str(MODEL), sequences=16, threads=1) for _ in range(2)]
-    with Asking(SideBySide(lanes), sampling={True: None, False: None}) as opened:
+    with Asking(Lanes(lanes), sampling={True: None, False: None}) as opened:
         yield opened
 
 

@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from models.tiny.thought import PHRASES
-from runtime.answers.declined import declines
+from runtime.answers.decline import declines
 from runtime.end_sentences import end_sentences
 from runtime.events import Closed, ThinkingDelta
 from runtime.reply import ModelLabel, Reply, SpentBudget, Timings, Usage

@@ -13,7 +13,7 @@ from runtime.request import Request
 from runtime.responder import Control, Responder
 
 
-class SideBySide:
+class Lanes:
     """Shares many requests out evenly, to each opening in a thread of its own; tells how each ended, and no more."""
 
     def __init__(self, responders: Sequence[Responder]) -> None:
