@@ -95,8 +95,8 @@ def test_it_answers_by_thinking(asking: Asking, shipped: tuple[Outcome, ...]) ->
         assert all(reply.usage.thinking_tokens <= budget and not reply.budget.overshoot_tokens for reply in replies)
         assert not any(leaks(reply.thinking, reply.answer, TINY) for reply in replies)
         formed = sum(form(outcome.reply.answer) == form(outcome.problem.expected or "") for outcome in outcomes)
-        # wished for is 0.99; without a thought, or with a few tokens of one, it declines some of its own questions
-        assert formed >= (0.99 if budget >= 32 else 0.97) * len(outcomes), (budget, formed)
+        # wished for is 0.99; without a thought, or with a few tokens of one, it now and then thinks on in its answer
+        assert formed >= (0.99 if budget >= 16 else 0.98) * len(outcomes), (budget, formed)
     curve.append(share(shipped[:SAMPLE]))
     assert curve[0] <= 0.45
     assert all(later >= earlier - 0.02 for earlier, later in pairwise(curve)), curve
