@@ -16,7 +16,7 @@ environment = @command -v $(PYTHON) >/dev/null || { echo "kangae: $(PYTHON) was 
 	$(PYTHON) scripts/environment.py $(if $(filter file,$(PYTHON_WAS)),--search) --gpu "$(GPU)" --extras "$(1)$(if $(EXTRAS),$(if $(1),$(comma))$(EXTRAS))"
 comma := ,
 
-.PHONY: help run ask test test-train check format train-tiny quantize card bench deadlines screen clean
+.PHONY: help run ask test test-train check format train-tiny quantize card control bench deadlines screen clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ quantize: ## the shipped model in every usual form: bytes, bits per weight, accu
 card: ## measure the model that ships and write the figures into its card and the README [OUT=out]
 	$(call environment,)
 	@$(BIN)/python scripts/tiny_card.py "$(OUT)/card" $(ARGS)
+
+control: ## measure thinking control on this machine, two hours, and write the figures into docs/control.md [OUT=out]
+	$(call environment,)
+	@$(BIN)/python scripts/control_card.py "$(OUT)/control" $(ARGS)
 
 bench: ## speed and accuracy by thinking budget on this machine [MODEL=...] [ARGS="-n 100"]
 	$(call environment,)

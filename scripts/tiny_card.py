@@ -3,69 +3,23 @@
     python scripts/tiny_card.py out/card        # some half an hour on two cores; goes on where it stopped
     python scripts/tiny_card.py out/card --only-write
 
-Every measure is a command of `kangae` in a process of its own, one thread each, two at a time; its JSON is kept in a
-folder by the model file's hash, so that figures of two models never mix. What is written stands between
-`<!-- figures: NAME -->` and `<!-- end of figures -->`; all other words of the two documents are a person's.
+Every measure is a command of `kangae` on one thread, two at a time; see `scripts/card.py`.
 """
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import json
-import re
-import shlex
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
+import card
+from card import ROOT, Documents, Figures, Measure, closes, interval, percent, table
 from models.tiny.thought import PHRASES
-from models.whole_file import write_whole
 from runtime.bench.budget import show_budget
 
-ROOT = Path(__file__).resolve().parent.parent
-MODEL = ROOT / "models" / "tiny" / "kangae-tiny-Q8_0.gguf"
 CARD, README = ROOT / "models" / "tiny" / "README.md", ROOT / "README.md"
 HELD_OUT = ["--english", "tests/tiny/heldout_english.toml", "--japanese", "tests/tiny/heldout_japanese.toml"]
 REFUSALS = tuple(phrases.refusal for phrases in PHRASES.values())
-UNSURE = 8  # the exit code of `ask` where an answer is flagged
 BUDGETS = "off,16,32,64,128"
-SHARED = ["--parallel", "16", "--threads", "1"]
-
-Figures = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One command. `problems`: what `models.tiny.problems` is to write first; `language`: only these of it."""
-
-    name: str
-    command: Sequence[str]
-    problems: Sequence[str] = ()
-    language: str = ""
-
-    def words(self, asked: str) -> list[str]:
-        """The command with all its flags but `--json`; `asked`: the file of its problems, where it has its own."""
-        file = ["--file" if self.command[0] == "ask" else "--problems", asked] if self.problems else []
-        return ["kangae", *self.command, *SHARED, *file]
-
-    def written(self) -> str:
-        """What a reader pastes in the project's folder, for a cell of a table."""
-        asked = f"{self.name}.jsonl"
-        lines = [self.words(asked)]
-        if self.problems:
-            drawn = "all.jsonl" if self.language else asked
-            lines.insert(0, ["python", "-m", "models.tiny.problems", *self.problems, "-o", drawn])
-        texts = [shlex.join(words).replace("\n", "\\n") for words in lines]
-        if self.language:
-            only = '"language": "' + self.language + '"'
-            texts.insert(1, f"grep '{only}' all.jsonl > {asked}")
-        return ", then ".join(f"`{text}`" for text in texts)
-
 
 UNSEEN = ["-n", "510", "--seed", "13", *HELD_OUT]
 CHECKED = ["-n", "1020", "--seed", "16"]
@@ -74,64 +28,20 @@ BUDGET = ["bench", "budget", "--budgets", "unlimited"]
 MEASURES = (
     Measure("unlimited", [*BUDGET, "--by", "skill", "--by", "language"]),
     Measure("budgets", ["bench", "budget", "--budgets", BUDGETS, "--by", "skill", "--by", "language"]),
-    Measure("unseen", [*BUDGET, "--by", "skill"], UNSEEN),
-    Measure("check_en", ["bench", "continue", "-n", "340", "--then", PHRASES["en"].check], CHECKED, "en"),
-    Measure("check_ja", ["bench", "continue", "-n", "340", "--then", PHRASES["ja"].check], CHECKED, "ja"),
-    Measure("listed", [*BUDGET, "--by", "skill"], ["-n", "340", "--seed", "21", "--listed"]),
-    Measure("asked", ["ask", "--no-store"], ["-n", "340", "--seed", "16"]),
-    Measure("slip", ["bench", "continue", "-n", "255"], ["-n", "510", "--seed", "15", "--plant", "slip"]),
-    Measure("misreading", ["bench", "continue", "-n", "255"], ["-n", "510", "--seed", "17", "--plant", "misreading"]),
-    Measure("altered", ["bench", "continue", "-n", "255"], ["-n", "510", "--seed", "14", "--plant", "altered"]),
+    Measure("unseen", [*BUDGET, "--by", "skill"], [UNSEEN]),
+    Measure("check_en", ["bench", "continue", "-n", "340", "--then", PHRASES["en"].check], [CHECKED], "en"),
+    Measure("check_ja", ["bench", "continue", "-n", "340", "--then", PHRASES["ja"].check], [CHECKED], "ja"),
+    Measure("listed", [*BUDGET, "--by", "skill"], [["-n", "340", "--seed", "21", "--listed"]]),
+    Measure("asked", ["ask", "--no-store"], [["-n", "340", "--seed", "16"]], many=True),
+    Measure("slip", ["bench", "continue", "-n", "255"], [["-n", "510", "--seed", "15", "--plant", "slip"]]),
+    Measure("misreading", ["bench", "continue", "-n", "255"], [["-n", "510", "--seed", "17", "--plant", "misreading"]]),
+    Measure("altered", ["bench", "continue", "-n", "255"], [["-n", "510", "--seed", "14", "--plant", "altered"]]),
     Measure("everyday", ["bench", "budget", "--problems", "tests/tiny/everyday.jsonl", "--budgets", "off,unlimited"]),
     Measure("near", [*BUDGET, "--problems", "tests/tiny/near.jsonl"]),
 )
 
 
-# --- measure
-
-
-def kept_in(folder: Path) -> Path:
-    """The folder of this model's figures."""
-    return folder / hashlib.sha256(MODEL.read_bytes()).hexdigest()[:12]
-
-
-def take(measure: Measure, folder: Path) -> None:
-    """Run one measure, unless its figures are there. Raises CalledProcessError."""
-    target = folder / f"{measure.name}.json"
-    if target.is_file():
-        return
-    asked = folder / f"{measure.name}.jsonl"
-    command = [sys.executable, "-m", *measure.words(str(asked.resolve())), "--json"]
-    if measure.problems:
-        teacher = [sys.executable, "-m", "models.tiny.problems", *measure.problems, "-o", str(asked.resolve())]
-        subprocess.run(teacher, cwd=ROOT, check=True)
-        if measure.language:
-            lines = asked.read_text(encoding="utf-8").splitlines(keepends=True)
-            own = [line for line in lines if json.loads(line)["language"] == measure.language]
-            asked.write_text("".join(own), encoding="utf-8")
-    print(f"{measure.name} ...", file=sys.stderr, flush=True)
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE)
-    if done.returncode not in (0, UNSURE):
-        raise subprocess.CalledProcessError(done.returncode, command)
-    write_whole(target, done.stdout)
-    print(f"{measure.name} done", file=sys.stderr, flush=True)
-
-
-def read(folder: Path) -> Figures:
-    """What was measured, by name; `asked` as a list of replies. Raises FileNotFoundError where one is missing."""
-    found: dict[str, Any] = {}
-    for measure in MEASURES:
-        text = (folder / f"{measure.name}.json").read_text(encoding="utf-8")
-        many = measure.name == "asked"
-        found[measure.name] = [json.loads(line) for line in text.splitlines()] if many else json.loads(text)
-    return found
-
-
 # --- tables
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.1f}"
 
 
 def row_of(rows: Sequence[Figures], budget: int | None) -> Figures:
@@ -145,21 +55,15 @@ def accuracy(figures: Figures, budget: int | None = None, group: tuple[str, str]
     return percent(row_of(rows["rows"] if isinstance(rows, dict) else rows, budget)["accuracy"])
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table of Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-
-
 def budgets_table(found: Figures) -> str:
     """Accuracy and cost by budget."""
     rows = [*found["budgets"]["rows"], *found["unlimited"]["rows"]]
     cells = [
         (
             show_budget(row["budget"]), f"{row['n']:,}", percent(row["accuracy"]),
-            "–".join(percent(bound) for bound in row["ci"]), f"{row['thinking_tokens']:.0f}",
+            interval(row), f"{row['thinking_tokens']:.0f}",
             f"{row['tokens_per_correct']:.0f}",
-            ", ".join(f"{reason} {count:,}" for reason, count in row["closes"].items() if count),
+            closes(row),
         )
         for row in rows
     ]  # fmt: skip
@@ -241,45 +145,16 @@ def short_table(found: Figures) -> str:
 
 # --- write
 
-_BLOCK = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(\n<!-- end of figures -->)", re.DOTALL)
+
+def documents(found: Figures) -> Documents:
+    """The figures of the card and of the README."""
+    blocks = {"budgets": budgets_table(found), "forms": forms_table(found), "worth": worth_table(found)}
+    return {CARD: blocks, README: {"accuracy": short_table(found)}}
 
 
-def fill(document: str, blocks: Mapping[str, str]) -> str:
-    """The document with each block's figures renewed. Raises ValueError where a block has no place, or a place none."""
-    places = [found[2] for found in _BLOCK.finditer(document)]
-    if sorted(places) != sorted(blocks):
-        raise ValueError(f"The document has places for {sorted(places)}, and the figures are {sorted(blocks)}.")
-    return _BLOCK.sub(lambda found: found[1] + blocks[found[2]] + found[3], document)
-
-
-def write(found: Figures) -> None:
-    """Renew the figures of the card and of the README."""
-    card = {"budgets": budgets_table(found), "forms": forms_table(found), "worth": worth_table(found)}
-    for path, blocks in ((CARD, card), (README, {"accuracy": short_table(found)})):
-        text = fill(path.read_text(encoding="utf-8"), blocks)
-        write_whole(path, text)
-
-
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("folder", type=Path, help="where the figures are kept")
-    parser.add_argument("--only-write", action="store_true", help="measure nothing: write what stands in the folder")
-    options = parser.parse_args(arguments)
-    folder = kept_in(options.folder)
-    try:
-        if not options.only_write:
-            folder.mkdir(parents=True, exist_ok=True)
-            with ThreadPoolExecutor(2) as pool:
-                list(pool.map(lambda measure: take(measure, folder), MEASURES))
-        write(read(folder))
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except subprocess.CalledProcessError as error:
-        print(f"error: {' '.join(str(part) for part in error.cmd)} ended with {error.returncode}", file=sys.stderr)
-        return 1
-    return 0
+    return card.run(__doc__ or "", MEASURES, documents, lanes=2, arguments=arguments)
 
 
 if __name__ == "__main__":

@@ -47,9 +47,10 @@ def write_problems(
             question, problem = unmarked(question), as_told(problem, question)
         else:
             question, problem = wordings[language].ask(problem, rng, plain=True, first=listed)
+        level = "hard-" if hard else ""
         record: dict[str, object] = {
-            "id": f"{skill}-{language}-{number:05d}", "question": question, "expected": answer(problem), "skill": skill,
-            "language": language, "hard": hard,
+            "id": f"{skill}-{language}-{level}{number:05d}", "question": question, "expected": answer(problem),
+            "skill": skill, "language": language, "hard": hard,
         }  # fmt: skip
         if plant == "altered":
             thought = think(problem, rng, checks=int(rng.random() < 0.7))

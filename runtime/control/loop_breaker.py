@@ -10,6 +10,9 @@ from runtime.control.repetition import repetition_penalties
 
 _RECENT = 512  # tokens looked back for repetitions
 _CALM = 256  # tokens for which repetitions are penalised before a loop is given up
+_LEAST_CALM = 32  # of a loop that was found late
+_GIVEN_UP = 600  # tokens behind a loop's beginning
+_LOOK_AGAIN = 48  # tokens in which a text that goes back to its loop is seen to do so
 
 
 class LoopBreaker:
@@ -46,8 +49,9 @@ class LoopBreaker:
                 self.hopeless = True
             else:
                 self._turned_at = self._said
-                self._calm = _CALM
-                self._guard.calm(_CALM)
+                since = self._said - self._guard.found[-1].since
+                self._calm = max(_LEAST_CALM, min(_CALM, _GIVEN_UP - _LOOK_AGAIN - since))
+                self._guard.calm(self._calm)
 
     def penalties(self) -> dict[int, float]:
         """What to take off the logits (nats) of the tokens that would carry the repetition on; {}: nothing now."""

@@ -25,6 +25,8 @@ _CYCLE_EVERY: Final = 16  # tokens between two looks for a cycle; a look for the
 _REST_EVERY: Final = 32
 
 _LONGEST_PERIOD: Final = 128
+_LONG_PERIOD: Final = 64
+_SOON: Final = 64  # tokens
 _CYCLE_TAIL: Final = 8  # tokens by which candidates for a period are found
 
 _PHRASE: Final = 12  # tokens
@@ -44,8 +46,9 @@ class Patience:
 
     In tokens: `window` are looked at; an exact cycle is at least `cycle` long, one that is not mostly words (dashes,
     zeros of a matrix, the digits of 1/7, the empty cells of a table) `wordless`; anything else spans `span` from its
-    first occurrence to its last. In times: `rounds` of a cycle, `phrases` equal phrases, `texts` equal lines or
-    paragraphs.
+    first occurrence to its last; `relapse` in a row out of a loop that was found, soon behind what was begun against
+    it, are that loop again (None: not looked for). In times: `rounds` of a cycle (`long_rounds` of words from 64 tokens
+    on), `phrases` equal phrases, `texts` equal lines or paragraphs.
     """
 
     window: int = 512
@@ -53,12 +56,16 @@ class Patience:
     wordless: int = 256
     span: int = 0
     rounds: int = 4
+    long_rounds: int = 3
     phrases: int = 4
     texts: int = 3
+    relapse: int | None = 24
 
 
 THOUGHT: Final = Patience()
-ANSWER: Final = Patience(window=1024, cycle=384, wordless=1024, span=384, rounds=8, phrases=8, texts=8)
+ANSWER: Final = Patience(
+    window=1024, cycle=384, wordless=1024, span=384, rounds=8, long_rounds=8, phrases=8, texts=8, relapse=None
+)
 
 
 class LoopGuard:
@@ -76,6 +83,7 @@ class LoopGuard:
         self._quiet_until = 0
         self._ids: list[str] = []  # one character a token: strings are searched much faster than lists
         self._pieces: list[str] = []
+        self._circled = ""  # the ids of the loop that was found last
 
     @property
     def looping(self) -> bool:
@@ -98,8 +106,11 @@ class LoopGuard:
         """Start afresh, all but `found`, and report nothing for the next `tokens` tokens.
 
         To be called when something is begun against the loop, such as a repetition penalty for `tokens` tokens. They
-        are watched all the same: what still goes in circles when they are over is reported at once.
+        are watched all the same: what still goes in circles when they are over is reported at once, and so is a text
+        that soon goes back to what it said in the loop.
         """
+        if self.kind is not None:
+            self._circled = "".join(self._ids)[-(self._fed - self.found[-1].since) :]
         self.kind = None
         self._ids.clear()
         self._pieces.clear()
@@ -112,7 +123,7 @@ class LoopGuard:
         if self.looping or self._fed < self._quiet_until:
             return
         ids = "".join(self._ids)
-        found = _cycle(ids, self._pieces, patience, prose)
+        found = self._relapse(ids) or _cycle(ids, self._pieces, patience, prose)
         if found is None and prose and self._fed % _REST_EVERY == 0:
             found = _phrase(ids, self._pieces, patience)
             if found is None and "\n" in "".join(self._pieces[-_REST_EVERY:]):
@@ -121,6 +132,19 @@ class LoopGuard:
             self.kind = found.kind
             since = self._fed - len(ids) + found.start
             self.found.append(FoundLoop(self._fed, found.kind, since, found.length))
+
+
+    def _relapse(self, ids: str) -> _Found | None:
+        """The window ends in what stood in the last loop."""
+        count = self._patience.relapse
+        if count is None or len(ids) < count or self._fed > self._quiet_until + _SOON:
+            return None
+        if ids[-count:] not in self._circled:
+            return None
+        start = len(ids) - count
+        while start > 0 and ids[start - 1 :] in self._circled:
+            start -= 1
+        return _Found(self.found[-1].kind, start, self.found[-1].length)
 
 
 class _Found(NamedTuple):
@@ -138,9 +162,10 @@ def _cycle(ids: str, pieces: Sequence[str], patience: Patience, prose: bool) -> 
     at = ids.rfind(tail, 0, size - 1)
     while at >= max(0, size - len(tail) - _LONGEST_PERIOD):
         period = size - len(tail) - at
-        rounds = patience.rounds * period
-        if _cycles(ids, period, max(rounds, patience.cycle)) and (
-            _cycles(ids, period, max(rounds, patience.wordless)) or (prose and _wordy("".join(pieces[-period:])))
+        least = patience.rounds * period
+        wordy = (patience.rounds if period < _LONG_PERIOD else patience.long_rounds) * period
+        if _cycles(ids, period, max(least, patience.wordless)) or (
+            prose and _cycles(ids, period, max(wordy, patience.cycle)) and _wordy("".join(pieces[-period:]))
         ):
             return _Found("cycle", _traced_back(ids, size - period, period), period)
         at = ids.rfind(tail, 0, at + len(tail) - 1)

@@ -188,6 +188,25 @@ def test_nothing_is_reported_while_calm_and_what_goes_on_is_reported_after() -> 
     assert not fed(cycle(5, 100) + PROSE, guard).looping
 
 
+@pytest.mark.parametrize(("between", "seen"), [(0, True), (30, True), (100, False)])
+def test_what_soon_goes_back_to_its_loop_needs_no_rounds(between: int, seen: bool) -> None:
+    guard = fed(cycle(40, 200))
+    assert guard.looping
+    guard.calm(64)
+    fed(PROSE[: 64 + between] + cycle(40, 40), guard)
+    assert guard.looping is seen
+    if seen:
+        last = guard.found[-1]
+        assert (last.kind, last.length, last.since) == ("cycle", 40, 200 + 64 + between)
+
+
+def test_an_answer_that_goes_back_to_its_loop_is_none_at_once() -> None:
+    guard = fed(cycle(7, 480), LoopGuard(ANSWER))
+    assert guard.looping
+    guard.calm(64)
+    assert not fed(PROSE[:64] + cycle(7, 64), guard).looping
+
+
 def test_an_id_that_no_vocabulary_has_is_refused() -> None:
     with pytest.raises(ValueError):
         LoopGuard().feed(-1, "")

@@ -1,16 +1,13 @@
-"""The card's figures: its tables, where they are written, and what keeps two models apart."""
+"""The figures of the model that ships: their tables, and the two documents they are written in."""
 
 from __future__ import annotations
 
-import json
-import re
-import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import kangae
+import card
 import tiny_card
 from models.tiny.problem import SKILLS
 from models.tiny.thought import PHRASES
@@ -61,18 +58,6 @@ def test_tables_hold_what_was_measured() -> None:
     assert "| right answers | 25.0 % | 25.0 % | 25.0 % | 25.0 % | 25.0 % | 96.5 % |" in tiny_card.short_table(found)
 
 
-@pytest.mark.parametrize("measure", tiny_card.MEASURES, ids=lambda measure: measure.name)
-def test_what_a_reader_can_paste_is_what_measured(measure: tiny_card.Measure) -> None:
-    written = re.findall(r"`([^`]*)`", measure.written())
-    words = shlex.split(written[-1])
-    assert [word.replace("\\n", "\n") for word in words] == measure.words(f"{measure.name}.jsonl")
-    kangae.build_parser().parse_args(words[1:])  # it ends the test where it refuses them
-    drawn = ["python", "-m", "models.tiny.problems", *measure.problems]
-    assert len(written) == (1 if not measure.problems else 3 if measure.language else 2)
-    assert not measure.problems or shlex.split(written[0])[: len(drawn)] == drawn
-    assert "|" not in measure.written()  # which would end the cell
-
-
 def test_the_commands_stand_in_the_table() -> None:
     worth = tiny_card.worth_table(figures())
     assert "| `kangae bench budget --problems tests/tiny/everyday.jsonl --budgets off,unlimited --parallel 16" in worth
@@ -83,51 +68,18 @@ def test_the_commands_stand_in_the_table() -> None:
     assert len({line.count(" | ") for line in worth.splitlines()}) == 1
 
 
-def test_only_the_places_for_figures_change() -> None:
-    text = "before\n<!-- figures: a -->\nold\n<!-- end of figures -->\nafter\n"
-    assert tiny_card.fill(text, {"a": "| 1 |\n\nnew"}) == text.replace("old", "| 1 |\n\nnew")
-
-
-@pytest.mark.parametrize("blocks", [{}, {"b": "x"}, {"a": "x", "b": "y"}])
-def test_figures_without_a_place_are_refused(blocks: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="places"):
-        tiny_card.fill("<!-- figures: a -->\nold\n<!-- end of figures -->", blocks)
-
-
 def test_both_documents_have_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CARD", "README"):
         copy = tmp_path / name
         copy.write_text(getattr(tiny_card, name).read_text(encoding="utf-8"), encoding="utf-8")
         monkeypatch.setattr(tiny_card, name, copy)
-    tiny_card.write(figures())
+    card.write(tiny_card.documents(figures()))
     assert "| stock | 25.0 |" in (tmp_path / "CARD").read_text(encoding="utf-8")
     assert "| right answers | 25.0 % |" in (tmp_path / "README").read_text(encoding="utf-8")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["CARD", "README"]
 
 
-def test_a_measure_is_taken_once_for_a_model(tmp_path: Path) -> None:
-    folder = tiny_card.kept_in(tmp_path)
-    folder.mkdir()
-    measure = tiny_card.Measure("probe", ["models", "list"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiny_card, "SHARED", [])
-        tiny_card.take(measure, folder)
-    kept = folder / "probe.json"
-    assert json.loads(kept.read_text(encoding="utf-8").splitlines()[0])
-    kept.write_text("{}", encoding="utf-8")
-    tiny_card.take(measure, folder)
-    assert kept.read_text(encoding="utf-8") == "{}"
-    assert [path.name for path in folder.iterdir()] == ["probe.json"]
-
-
-def test_a_measure_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
-    monkeypatch.setattr(tiny_card, "MEASURES", (tiny_card.Measure("probe", ["bench", "nonsense"]),))
-    assert tiny_card.main([str(tmp_path)]) == 1
-    assert re.search(r"error: .*bench nonsense.* ended with 2", capfd.readouterr().err)
-    assert list(tiny_card.kept_in(tmp_path).iterdir()) == []
-
-
 def test_refusals_and_skills_are_the_models() -> None:
     assert set(tiny_card.REFUSALS) == {phrases.refusal for phrases in PHRASES.values()}
-    card = tiny_card.CARD.read_text(encoding="utf-8")
-    assert all(f"\n| {skill} |" in card for skill in SKILLS)
+    text = tiny_card.CARD.read_text(encoding="utf-8")
+    assert all(f"\n| {skill} |" in text for skill in SKILLS)

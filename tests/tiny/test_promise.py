@@ -16,7 +16,7 @@ import pytest
 
 from models.family import families
 from models.tiny import problems as teacher
-from models.tiny.problem import DAYS, ITEMS
+from models.tiny.answer_form import answer_form
 from models.tiny.thought import PHRASES
 from runtime.bench.asking import Asking, Outcome
 from runtime.bench.budget import leaks
@@ -60,14 +60,6 @@ def write(tmp_path: Path, *options: str) -> list[Problem]:
     return require_problems(str(target))
 
 
-def form(answer: str) -> str:
-    """What an answer looks like: numbers, items, weekdays, and yes or no each count as one of their kind."""
-    for kind, names in (("item", ITEMS), ("day", DAYS), ("verdict", {"en": ("yes", "no"), "ja": ("はい", "いいえ")})):
-        for name in sorted((name for language in names.values() for name in language), key=len, reverse=True):
-            answer = re.sub(rf"\b{name}\b", kind, answer)
-    return re.sub(r"\d+", "0", answer).strip()
-
-
 def share(outcomes: Sequence[Outcome]) -> float:
     return sum(outcome.correct for outcome in outcomes) / len(outcomes)
 
@@ -94,7 +86,9 @@ def test_it_answers_by_thinking(asking: Asking, shipped: tuple[Outcome, ...]) ->
         replies = [outcome.reply for outcome in outcomes]
         assert all(reply.usage.thinking_tokens <= budget and not reply.budget.overshoot_tokens for reply in replies)
         assert not any(leaks(reply.thinking, reply.answer, TINY) for reply in replies)
-        formed = sum(form(outcome.reply.answer) == form(outcome.problem.expected or "") for outcome in outcomes)
+        formed = sum(
+            answer_form(outcome.reply.answer) == answer_form(outcome.problem.expected or "") for outcome in outcomes
+        )
         # wished for is 0.99; without a thought, or with a few tokens of one, it now and then thinks on in its answer
         assert formed >= (0.99 if budget >= 16 else 0.98) * len(outcomes), (budget, formed)
     curve.append(share(shipped[:SAMPLE]))
