@@ -168,7 +168,7 @@ def _near(word: str) -> str:
 
 def _prepare_streams() -> None:
     """A stream that was closed becomes one that swallows; signs that a terminal's encoding lacks become "?" in text
-    (in JSON they are escaped, see `json_line`)."""
+    (in JSON they are escaped, see `models.json_output`)."""
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
     if sys.stderr is None:
@@ -181,13 +181,14 @@ def _prepare_streams() -> None:
 
 def _tell(error: KangaeError, words: list[str]) -> int:
     """Print an error and return its exit code. What was printed before it comes first."""
-    from models.plain_text import json_line, strip_controls
+    from models.json_output import print_json
+    from models.plain_text import strip_controls
 
     told = False
     try:
         sys.stdout.flush()
         if "--json" in words:
-            print(json_line(error.as_json()), flush=True)
+            print_json(error.as_json(), flush=True)
             told = True
     except OSError:
         _silence_stdout()

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from models.columns import table as table  # also for other folders' listings
-from models.plain_text import json_line, strip_controls
+from models.json_output import print_json
+from models.plain_text import strip_controls
 
 if TYPE_CHECKING:
     from models.catalogue import ModelEntry
@@ -88,7 +89,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         faults = [{"name": one.name, "file": str(one.path), "fault": one.fault} for one in broken]
         listed = [_fields(entry, memory) for entry in entries]
-        print(json_line({"models": listed, "broken": faults}))
+        print_json({"models": listed, "broken": faults})
         return 1 if broken else 0
     rows = [["NAME", "QUANT", "SIZE", "WEIGHTS", "CONTEXT", "FITS", "FILE"]]
     for entry in entries:
@@ -164,7 +165,7 @@ def run_show(arguments: argparse.Namespace) -> int:
     entry = find(arguments.name)
     fields, details = _fields(entry, arguments.memory_total()), _details(entry)
     if arguments.json:
-        print(json_line({**fields, **details}))
+        print_json({**fields, **details})
         return 0
     bits = f" ({details['bits_per_weight']} bits per weight)" if details else ""
     lines = [

@@ -3,16 +3,15 @@ of its signs."""
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
-import sys
 from typing import Any
 
 _STEERING = "\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 _IN_LINES = re.compile(f"[{_STEERING}]")
 _ON_ONE_LINE = re.compile(f"[{_STEERING}\t\n\u2028\u2029]")
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 def strip_controls(text: str, *, lines: bool = True, mark: str = "") -> str:
@@ -47,20 +46,21 @@ def shorten(text: str, width: int) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
-def json_line(value: Any, encoding: str | None = None) -> str:
+def json_line(value: Any) -> str:
     """`value` as JSON on one line. Controls (bidirectional ones and marks too), what some readers take for a line's
     end, and lone surrogates are escaped; a number that is not finite cannot be written and raises ValueError.
 
-    `encoding`: of the stream that takes it; None: of standard output, as it is now. Where that is not UTF-8, all that
-    is not ASCII is escaped: the stream would lose signs, and JSON in another encoding is none (RFC 8259, 8.1)."""
-    text = json.dumps(value, ensure_ascii=not _is_utf8(encoding or _output_encoding()), allow_nan=False)
-    return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+    It holds signs that are not ASCII; `models.json_output` prints it on streams that may lose them."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return _UNSAFE_IN_JSON.sub(_escape, text)
 
 
-def _output_encoding() -> str:
-    """A stream without bytes below it, as in tests, has no encoding and takes any sign."""
-    return getattr(sys.stdout, "encoding", None) or "utf-8"
+def ascii_json(text: str) -> str:
+    """JSON `text` in ASCII alone, which says the same: outside its strings JSON has no other signs."""
+    return _NOT_ASCII.sub(_escape, text)
 
 
-def _is_utf8(encoding: str) -> bool:
-    return codecs.lookup(encoding).name == "utf-8"
+def _escape(found: re.Match[str]) -> str:
+    """As UTF-16, whose units JSON's escapes are: two of them beyond U+FFFF."""
+    units = found.group().encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))

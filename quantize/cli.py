@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from models.plain_text import json_line
+from models.json_output import print_json
 from runtime.commands.options import typed
 from runtime.settings import parse_count
 
@@ -67,7 +67,7 @@ def run_quantize(arguments: argparse.Namespace) -> int:
             entry, name, target, force=arguments.force, threads=arguments.threads, progress=progress.share
         )
     if arguments.json:
-        print(json_line(done.as_json()))
+        print_json(done.as_json())
         return 0
     print(
         f"{printable(str(done.file))}: {human_bytes(done.bytes)} ({done.bits_per_weight:.2f} bits per weight), "
@@ -93,7 +93,7 @@ def _run_table(arguments: argparse.Namespace) -> int:
     with _Progress("") as progress:
         rows = make_table(settings, progress.step)
     if arguments.json:
-        print(json_line({"rows": [row.as_json() for row in rows]}))
+        print_json({"rows": [row.as_json() for row in rows]})
         return 0
     print(_table_text(rows))
     print(f"n = {rows[0].problems}; the interval is 95 %. Files: {printable(str(rows[0].file.parent))}")

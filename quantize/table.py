@@ -11,6 +11,7 @@ from typing import Any, Final
 from models.errors import UsageError
 from models.gguf_header import read_header
 from models.locations import shipped_model
+from models.plural import counted
 from quantize.gguf import open_master, quantize_gguf
 from runtime.problems import Problem, parse_problem, require_problems
 
@@ -78,7 +79,7 @@ def make_table(settings: TableSettings, progress: Callable[[str], None]) -> list
         if not same and (settings.force or not _is_whole(file, quant)):
             progress(f"{where}: writing")
             quantize_gguf(entry, quant, file, force=True, threads=settings.threads)
-        progress(f"{where}: {len(problems)} problems")
+        progress(f"{where}: {counted(len(problems), 'problem')}")
         rows.append(_measure(quant, file, problems, settings.threads))
     return rows
 

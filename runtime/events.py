@@ -49,12 +49,14 @@ class AnswerDelta:
 
 @dataclass(frozen=True)
 class Voted:
-    """One of several thoughts on this question has answered: `done` of `total` by now."""
+    """One of several thoughts on this question has answered: `done` of `total` by now. `standing`: what those with a
+    vote say so far, each answer with the number of its thoughts, the one that leads first; empty: not told."""
 
     answer: str
     done: int
     total: int
     branch: int = 0
+    standing: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.plural import counted
+
 _SYS_CPU = Path("/sys/devices/system/cpu")
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -44,7 +46,7 @@ class Machine:
         """One line to print beside a measurement."""
         if self.gpus:
             return ", ".join(gpu.description or gpu.name for gpu in self.gpus)
-        return f"{self.processor}, {self.cores} core{'s' if self.cores != 1 else ''}"
+        return f"{self.processor}, {counted(self.cores, 'core')}"
 
 
 def probe(folder: Path | None = None, *, gpus: bool = True) -> Machine:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
 from models.errors import UsageError
+from models.plural import counted
 
 Role = Literal["system", "user", "assistant"]
 EFFORTS = ("off", "low", "medium", "high")
@@ -33,8 +34,9 @@ class Budget:
     there by then, counted from the moment an open model is asked. `answer_reserve` tokens of the context are kept for
     the answer, and bound it. Without it `expected_answer` tokens are kept, which bound nothing; None: what the model's
     profile says, else a quarter of the context, at most 512. `minimum`: think at least so many tokens, unless the
-    deadline comes first. Raises `UsageError` for limits that contradict each other; with an effort, that is found once
-    its `tokens` are known, as the open model tells them.
+    deadline or the context's end comes first, or the thought goes in circles, which the reply is flagged with; a `firm`
+    one that the context does not hold is refused. Raises `UsageError` for limits that contradict each other; with an
+    effort, that is found once its `tokens` are known, as the open model tells them.
     """
 
     tokens: int | None = None
@@ -43,6 +45,7 @@ class Budget:
     answer_reserve: int | None = None
     minimum: int = 0
     expected_answer: int | None = None
+    firm: bool = False
 
     def __post_init__(self) -> None:
         if self.tokens is not None and self.tokens < 0:
@@ -59,7 +62,7 @@ class Budget:
         if most is not None and self.minimum > most:
             allows = "the budget" if self.effort is None else f"the effort {self.effort}"
             raise UsageError(
-                f"A thought of at least {self.minimum} tokens is more than the {most} that {allows} allows; "
+                f"A thought of at least {counted(self.minimum, 'token')} is more than the {most} that {allows} allows; "
                 "lower the one or raise the other."
             )
 

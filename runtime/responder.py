@@ -14,7 +14,7 @@ from runtime.request import Request
 
 @dataclass(frozen=True)
 class AnswerNow:
-    """Close the thought gracefully and answer."""
+    """Close the thought gracefully and answer, also from a pause."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Control:
         self._listeners: list[Callable[[], None]] = []
 
     def answer_now(self) -> None:
-        """Close the thought gracefully and answer."""
+        """Close the thought gracefully and answer; a pause ends."""
         self.tell(AnswerNow())
 
     def more(self, tokens: int) -> None:
@@ -91,7 +91,8 @@ class Control:
         with self._lock:
             match wish:
                 case AnswerNow():
-                    changed, self._answer_now = not self._answer_now, True
+                    changed = not self._answer_now or self._paused
+                    self._answer_now, self._paused = True, False
                 case Cancel(branch=None):
                     changed, self._cancelled = not self._cancelled, True
                 case Cancel(branch=int(branch)):

@@ -16,9 +16,11 @@ from models.errors import UsageError, WriteError
 from models.locations import state_folder
 from models.write_fault import write_error
 from runtime.reply import Reply
+from runtime.store_decisions import DECISION, clean
 from runtime.store_flags import Flag, read_flags
-from runtime.store_rows import DECISION, ReplyRows, clean, escaped, excerpt, record_of
+from runtime.store_rows import ReplyRows, escaped, excerpt, record_of
 from runtime.store_schema import SCHEMA, bring_up_to_date
+from runtime.store_votes import forget_votes, read_votes
 
 _FILE = "kangae.sqlite3"
 _BUSY_SECONDS = 5.0
@@ -55,7 +57,7 @@ class StoredReply:
 
 @dataclass(frozen=True)
 class Hit:
-    """Where a searched text stands: in the question, the answer or the thought of a reply."""
+    """Where a searched text stands: in the question, the answer or the thought of a reply, or in that of a vote."""
 
     conversation: str
     title: str
@@ -239,19 +241,22 @@ class Store:
             "LEFT JOIN thought t ON t.reply = r.number WHERE r.conversation = ? ORDER BY r.number",
             (conversation,),
         )
+        votes = read_votes(self._query, conversation)
         return [
-            StoredReply(number, own, parent, created, record_of(record, thought, decisions.get(number, [])))
+            StoredReply(
+                number, own, parent, created, record_of(record, thought, decisions.get(number, []), votes.get(number))
+            )
             for number, own, parent, created, record, thought in found
         ]
 
     def forget_thoughts(self, older_than_days: float) -> int:
-        """Forget the thoughts of old replies, and what their decisions quote of them; the replies stay. Returns how
-        many."""
+        """Forget the thoughts of old replies and of their votes, and what decisions quote of them; the replies stay.
+        Returns of how many."""
+        before = time.time() - older_than_days * 86400
         with self._change() as change:
             change.execute("PRAGMA secure_delete = ON")
-            forgotten = change.execute(
-                "DELETE FROM thought WHERE created < ?", (time.time() - older_than_days * 86400,)
-            ).rowcount
+            forget_votes(change, before)
+            forgotten = change.execute("DELETE FROM thought WHERE created < ?", (before,)).rowcount
             if forgotten:
                 change.execute(
                     "UPDATE decision SET quote = '' WHERE quote != '' AND reply NOT IN (SELECT reply FROM thought)"
@@ -264,15 +269,17 @@ class Store:
             raise UsageError("The text to search for is empty.")
         pattern = f"%{escaped(text)}%"
         found = self._query(
-            "SELECT c.id, c.title, r.number, r.created, r.question, r.answer, coalesce(t.text, '') FROM reply r "
-            "JOIN conversation c ON c.id = r.conversation LEFT JOIN thought t ON t.reply = r.number "
+            "SELECT c.id, c.title, r.number, r.created, r.question, r.answer, coalesce(t.text, ''), "
+            "coalesce(v.text, '') FROM reply r JOIN conversation c ON c.id = r.conversation "
+            "LEFT JOIN thought t ON t.reply = r.number LEFT JOIN (SELECT reply, text, min(vote) FROM vote_thought "
+            "WHERE text LIKE ?1 ESCAPE '\\' GROUP BY reply) v ON v.reply = r.number "
             "WHERE r.question LIKE ?1 ESCAPE '\\' OR r.answer LIKE ?1 ESCAPE '\\' OR t.text LIKE ?1 ESCAPE '\\' "
-            "ORDER BY r.number DESC LIMIT ?2",
+            "OR v.text IS NOT NULL ORDER BY r.number DESC LIMIT ?2",
             (pattern, limit),
         )
         hits = []
         for identity, title, number, created, *texts in found:
-            places = zip(("question", "answer", "thinking"), texts, strict=True)
+            places = zip(("question", "answer", "thinking", "thinking"), texts, strict=True)
             place, where = next(((p, t) for p, t in places if text.lower() in t.lower()), ("question", texts[0]))
             hits.append(Hit(identity, title, number, created, place, excerpt(where, text)))
         return hits

@@ -7,12 +7,9 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any, Final
 
-from runtime.reply import Decision, Reply
-
-DECISION = 'token, rule, number, "limit", words, quote'
-"""The columns of a decision, in the order of its fields."""
-_DECISION_NAMES = ("token", "rule", "number", "limit", "words", "quote")
-
+from runtime.reply import Decision, Reply, Vote
+from runtime.store_decisions import DECISION, DECISION_VALUES, clean, decision_of, decision_row
+from runtime.store_votes import VoteParts, add_votes, put_back, take_out
 
 NOTES: Final = ("resumed: ", "probe: ")
 """What the flags begin with that tell how the turn went and put nothing in doubt: no person has to settle them."""
@@ -21,13 +18,15 @@ NOTES: Final = ("resumed: ", "probe: ")
 @dataclass(frozen=True)
 class ReplyRows:
     """A reply as it is kept: what is not its thought is one record; the thought, which may be forgotten sooner, and the
-    decisions, which quote it, are kept apart. `flags` are those that a person is to settle; the record holds all."""
+    decisions, which quote it, are kept apart; so are those of its votes. `flags` are those that a person is to settle;
+    the record holds all."""
 
     question: str
     answer: str
     record: str
     thinking: str
     decisions: tuple[Decision, ...]
+    votes: tuple[Vote, ...]
     flags: tuple[str, ...]
 
     @classmethod
@@ -37,9 +36,16 @@ class ReplyRows:
         del record["thinking"]
         if reply.decisions:
             record["decisions"] = []  # their place
+        take_out(record)
         flags = tuple(flag for flag in reply.flags if not flag.startswith(NOTES))
         return cls(
-            clean(reply.question), clean(reply.answer), json.dumps(record), reply.thinking, reply.decisions, flags
+            question=clean(reply.question),
+            answer=clean(reply.answer),
+            record=json.dumps(record),
+            thinking=reply.thinking,
+            decisions=reply.decisions,
+            votes=reply.votes,
+            flags=flags,
         )
 
     def add_beside(self, change: sqlite3.Connection, number: int, now: float) -> None:
@@ -50,12 +56,10 @@ class ReplyRows:
         if self.thinking:
             change.execute("INSERT INTO thought VALUES (?, ?, ?)", (number, now, clean(self.thinking)))
         change.executemany(
-            f"INSERT INTO decision (reply, place, {DECISION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (number, place, one.token, one.rule, one.number, one.limit, clean(one.words), clean(one.quote))
-                for place, one in enumerate(self.decisions)
-            ],
+            f"INSERT INTO decision (reply, place, {DECISION}) VALUES (?, ?, {DECISION_VALUES})",
+            [(number, place, *decision_row(one)) for place, one in enumerate(self.decisions)],
         )
+        add_votes(change, number, now, self.votes)
         change.executemany(
             "INSERT INTO flag (reply, created, reason) SELECT ?1, ?2, ?3 "
             "WHERE NOT EXISTS (SELECT 1 FROM flag WHERE reply = ?1 AND reason = ?3)",
@@ -63,8 +67,11 @@ class ReplyRows:
         )
 
 
-def record_of(record: str, thought: str, decisions: list[tuple[Any, ...]]) -> dict[str, Any]:
-    """The record with the thought where it stood, before the answer, and with the decisions in their place."""
+def record_of(
+    record: str, thought: str, decisions: list[tuple[Any, ...]], votes: VoteParts | None = None
+) -> dict[str, Any]:
+    """The record with the thought where it stood, before the answer, and with the decisions in their place, its own and
+    those of its votes."""
     values: dict[str, Any] = json.loads(record)
     ordered: dict[str, Any] = {}
     for name, value in values.items():
@@ -72,13 +79,9 @@ def record_of(record: str, thought: str, decisions: list[tuple[Any, ...]]) -> di
             ordered["thinking"] = thought
         ordered[name] = value
     if decisions:
-        ordered["decisions"] = [_decision(row) for row in decisions]
+        ordered["decisions"] = [decision_of(row) for row in decisions]
+    put_back(ordered, votes or VoteParts())
     return ordered
-
-
-def clean(text: str) -> str:
-    """SQLite takes only what UTF-8 can hold."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def escaped(text: str) -> str:
@@ -91,10 +94,3 @@ def excerpt(text: str, wanted: str, *, around: int = 40) -> str:
     found = max(0, text.lower().find(wanted.lower()))
     start, end = max(0, found - around), found + len(wanted) + around
     return ("…" if start else "") + " ".join(text[start:end].split()) + ("…" if end < len(text) else "")
-
-
-def _decision(row: tuple[Any, ...]) -> dict[str, Any]:
-    values = dict(zip(_DECISION_NAMES, row, strict=True))
-    if not values["quote"]:
-        del values["quote"]
-    return values

@@ -47,6 +47,21 @@ _MIGRATIONS: Final[tuple[str, ...]] = (
         PRIMARY KEY (reply, place)
     ) WITHOUT ROWID;
     """,
+    # Of a vote not only the winner is to be audited, but each thought.
+    """
+    CREATE TABLE vote_thought (
+        reply INTEGER NOT NULL REFERENCES reply(number) ON DELETE CASCADE, vote INTEGER NOT NULL,
+        created REAL NOT NULL, text TEXT NOT NULL, PRIMARY KEY (reply, vote)
+    );
+    CREATE TABLE vote_decision (
+        reply INTEGER NOT NULL REFERENCES reply(number) ON DELETE CASCADE, vote INTEGER NOT NULL,
+        place INTEGER NOT NULL, token INTEGER NOT NULL, rule TEXT NOT NULL, number NUMERIC, "limit" NUMERIC,
+        words TEXT NOT NULL, quote TEXT NOT NULL DEFAULT '',
+        rung TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (reply, vote, place)
+    ) WITHOUT ROWID;
+    ALTER TABLE decision ADD COLUMN rung TEXT NOT NULL DEFAULT '';
+    """,
 )
 """Step n leads from schema n to n + 1; a step that was shipped is never changed."""
 

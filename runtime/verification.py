@@ -10,7 +10,8 @@ from typing import Any, Final
 from models.errors import KangaeError
 from runtime.answers.decline import declines
 from runtime.reply import Check, Reply
-from runtime.verifiers.verifier import Case, Verdict, Verifier, judges_value, needs_of, verdicts
+from runtime.verifiers.deadline import verdicts_in_time
+from runtime.verifiers.verifier import Case, Verdict, Verifier, judges_value, needs_of, not_judged, verdicts
 
 FLAG: Final = "verify: "
 """What the flag of a failed check begins with."""
@@ -34,8 +35,8 @@ def verified(
 
     A verifier that cannot judge, for a wrong option or a missing package, fails the reply: nobody should take it for
     checked. An answer that was computed again is in no doubt for what its own thought had against it. `previous`: the
-    answers of other rungs or votes. `seconds`: what a deadline leaves for all; one that can take long is told what is
-    left of it (the option `seconds_left`), and fails the reply where that is too little.
+    answers of other rungs or votes. `seconds`: what a deadline leaves for all; each is told what is left of it (the
+    option `seconds_left`), is waited for no longer, and fails the reply where that is too little.
     `stopped`: whether nobody waits for the verdict any more; a reply that it comes too early for is flagged.
     An answer that declines its question is judged by none of those who are `not_applicable` to it.
     """
@@ -47,15 +48,16 @@ def verified(
     start = clock()
     for verifier in verifiers:
         known = dict(options or {})
-        if seconds is not None:
-            known["seconds_left"] = seconds - (clock() - start)
         if stopped is not None:
             known["stopped"] = stopped
         case = Case(reply.question, reply.answer, reply.thinking, known, tuple(previous))
         try:
-            found += verdicts((verifier,), case)
+            if seconds is None:
+                found += verdicts((verifier,), case)
+            else:
+                found += verdicts_in_time(verifier, case, seconds - (clock() - start), clock)
         except KangaeError as error:
-            found.append(Verdict(verifier.name, verifier.kind, False, f"{error.title}: {error.detail}"))
+            found.append(not_judged(verifier, f"{error.title}: {error.detail}"))
     if not found:
         return reply
     checks = tuple(Check(one.name, one.passed, one.detail, one.kind) for one in found)
@@ -82,14 +84,17 @@ def judged(
     stopped: Callable[[], bool] | None = None,
 ) -> Reply:
     """The reply as it is told: `verified` beside the other votes, if it came to an end, within what it, and `waited`
-    seconds before it was judged, have left of the `deadline` (seconds)."""
+    seconds before it was judged, have left of the `deadline` (seconds). Its `total_s` is until then."""
     if not verifiers or reply.finish not in ("stop", "length"):
         return reply
     previous = [vote.answer for vote in reply.votes if vote.weight > 0]
     if reply.answer in previous:
         previous.remove(reply.answer)
     seconds = None if deadline is None else deadline - reply.timings.total_s - waited
-    return verified(reply, verifiers, options=options, previous=previous, seconds=seconds, stopped=stopped)
+    start = time.perf_counter()
+    found = verified(reply, verifiers, options=options, previous=previous, seconds=seconds, stopped=stopped)
+    total = reply.timings.total_s + waited + time.perf_counter() - start
+    return replace(found, timings=replace(found.timings, total_s=total))
 
 
 def doubts(reply: Reply) -> tuple[str, ...]:

@@ -97,7 +97,7 @@ def decided(ballots: Sequence[Ballot], outstanding: int, first: int | None, same
     """
     if outstanding == 0:
         return True
-    voters = [ballot for ballot in ballots if _has_vote(ballot)]
+    voters = [ballot for ballot in ballots if has_vote(ballot)]
     if not voters:
         return False
     if first is not None and len(voters) >= first:
@@ -111,15 +111,27 @@ def decided(ballots: Sequence[Ballot], outstanding: int, first: int | None, same
     )
 
 
+def majority_stands(ballots: Sequence[Ballot], outstanding: int, same: Same) -> bool:
+    """Whether the `outstanding` branches cannot change, whatever they say with a weight of at most 1 each, if more than
+    half of all weight is behind the winner: a vote of two is no vote of one."""
+    voters = [ballot for ballot in ballots if has_vote(ballot)]
+    if outstanding == 0 or not voters:
+        return outstanding == 0
+    winner, *others = (candidate.weight for candidate in _candidates(voters, same))
+    lead = round(winner - math.fsum(others), _TIE_DIGITS)
+    return lead > outstanding or lead + outstanding <= 0
+
+
 def classes(answers: Sequence[str], same: Same) -> list[list[int]]:
     """The indices of `answers` that are the same, class by class in order of appearance.
 
-    Each answer is held against the first of each class, so that a later answer never moves an earlier one.
+    Each answer is held against all of a class: "583" is the same as "583 mm" and as "583 cm", which are not the same.
+    So it joins the first of the two that is there, and a later answer never moves an earlier one.
     """
     found: list[list[int]] = []
     for index, answer in enumerate(answers):
         for members in found:
-            if same(answers[members[0]], answer):
+            if all(same(answers[member], answer) for member in members):
                 members.append(index)
                 break
         else:
@@ -166,7 +178,7 @@ def confidence(logprobs: Sequence[float]) -> float:
 
 def _candidates(ballots: Sequence[Ballot], same: Same) -> list[Candidate]:
     """What the ballots with a vote say, the winner first."""
-    whole = [ballot for ballot in ballots if _has_vote(ballot)]
+    whole = [ballot for ballot in ballots if has_vote(ballot)]
     spoken = [ballot for ballot in ballots if normalised(ballot.answer)]
     voters = _by_time(whole or spoken or ballots)
     groups = classes([ballot.answer for ballot in voters], same)
@@ -181,7 +193,8 @@ def _candidates(ballots: Sequence[Ballot], same: Same) -> list[Candidate]:
     ]
 
 
-def _has_vote(ballot: Ballot) -> bool:
+def has_vote(ballot: Ballot) -> bool:
+    """Whether its answer is whole, and no empty one."""
     return ballot.finish == "stop" and normalised(ballot.answer) != ""
 
 

@@ -41,7 +41,7 @@ def forms(budget: str) -> Measure:
 UNSEEN = ["-n", "510", "--seed", "18"]  # by the profile, too, which was measured on problems that ship
 HARD = ["-n", "340", "--seed", "9", "--hard"]
 MEASURES = (
-    Measure("profile", ["calibrate", "kangae-tiny", "--threads", "1"], flags=()),
+    Measure("profile", ["calibrate", "kangae-tiny", "-n", "192", "--threads", "1"], flags=()),
     *(forms(budget) for budget in FORMS),
     Measure(
         "half", [*BUDGET, "--no-profile", "-n", "510", "--budgets", f"{HALF},unlimited", "--method", "cut,message,soft"]

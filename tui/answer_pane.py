@@ -8,6 +8,7 @@ from textual.content import Content
 from textual.widgets import Markdown, Static
 
 from models.plain_text import one_line
+from models.plural import counted, plural
 from runtime.answers.decline import declines
 from tui.live_text import LiveText
 from tui.markdown_rules import make_parser
@@ -82,8 +83,8 @@ class AnswerPane(Vertical):
             self._tail = None
 
     def _show_title(self, words: str, tokens: int, hints: int = 0) -> None:
-        count = f" · {tokens} token{'' if tokens == 1 else 's'}" if tokens else ""
-        led = f" · with {'your hint' if hints == 1 else f'{hints} hints of yours'}" if hints else ""
+        count = f" · {counted(tokens, 'token')}" if tokens else ""
+        led = f" · with {plural(hints, 'your hint', f'{hints} hints of yours')}" if hints else ""
         self._title.update(Content.assemble("─ ", (words, "bold"), count, led))
         self._title.display = True
 

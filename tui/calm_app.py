@@ -5,15 +5,15 @@ from __future__ import annotations
 import signal
 
 from rich.console import RenderableType
-from textual.app import App
 from textual.driver import Driver
 from textual.worker import WorkerFailed
 
 from models.errors import InternalError, InterruptedByUser
 from tui.hangup import let_go_of_closed_terminal, outlasting_its_terminal, watch_for_hangup
+from tui.plain_app import PlainApp
 
 
-class CalmApp(App[None]):
+class CalmApp(PlainApp):
     """Leaves its screen, restores the terminal and remembers in `failure` what ended it."""
 
     _left_by: signal.Signals | None = None

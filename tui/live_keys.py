@@ -62,7 +62,6 @@ class LiveKeys(NoticingApp):
             self._tell_none_under_way()
             return
         control.answer_now()
-        control.resume()
         turn.pause(False, monotonic())
         self.keys_changed()
 
@@ -114,10 +113,12 @@ class LiveKeys(NoticingApp):
 
     def _tell_none_under_way(self) -> None:
         """A fast model may have ended its turn before the key that was to steer it."""
-        if self.live_turn is None:
+        turn = self.live_turn
+        if turn is None:
             self.notify("No turn is under way.", markup=False)
         else:
-            self.notify("Too late: this turn has ended. Ctrl+T shows the whole of its thought.", markup=False)
+            more = " Ctrl+T shows the whole of its thought." if turn.thought.folded or turn.thought.cut else ""
+            self.notify(f"Too late: this turn has ended.{more}", markup=False)
 
     def give_hint(self, text: str) -> bool:
         """Put a text into the thought under way; False where it has ended."""

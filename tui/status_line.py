@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from models.plural import counted
 from tui.budget_steps import budget_name
 
 
@@ -41,9 +42,8 @@ class StatusLine(Horizontal):
 
     def show_budget(self, tokens: int | None, deadline: float | None = None) -> None:
         """Thinking tokens of the next question, None: unlimited; and within how many seconds its reply is there."""
-        name = budget_name(tokens)
-        unit = " tokens" if tokens else ""
-        label = Content.assemble("budget ", (name + unit, "bold"))
+        name = counted(tokens, "token") if tokens else budget_name(tokens)
+        label = Content.assemble("budget ", (name, "bold"))
         if deadline is not None:
             label = Content.assemble(label, " · ", (f"≤ {deadline:g} s", "bold"))
         self.query_one(BudgetLabel).update(label)

@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from models.plural import plural
 from tui.budget_bar import budget_bar
 from tui.budget_steps import budget_name
 from tui.live_text import LiveText
@@ -176,7 +177,7 @@ class ThoughtPane(Vertical):
             return [Content(f"· {self._ended}")]
         mark = "▶" if self.folded else "▼"
         count = str(self.tokens) if self.budget is None else f"{self.tokens}/{budget_name(self.budget)}"
-        unit = " token" if count == "1" else " tokens"
+        unit = " " + plural(self.tokens if self.budget is None else self.budget, "token")
         if self._ended is not None:
             head = f"{mark} thought {seconds_words(self._seconds)} · {count}"
             return [

@@ -10,12 +10,13 @@ from textual.widgets import Static
 
 from models.errors import InterruptedByUser, KangaeError
 from models.plain_text import strip_controls
+from models.plural import counted, plural
+from runtime.end_sentences import end_sentences
 from runtime.events import AnswerDelta, Closed, Done, Event, Failed, Progress, ThinkingDelta, joined
 from runtime.reply import Reply
 from runtime.request import Message
 from tui.answer_pane import AnswerPane
 from tui.close_reason import close_words
-from tui.ending import ending
 from tui.note import Note
 from tui.pauses import Pauses
 from tui.thought_pane import ThoughtPane
@@ -70,7 +71,7 @@ class Turn(Vertical):
     def compose(self) -> ComposeResult:
         questions = sum(one.role == "user" for one in self.earlier)
         if self._resumed and questions:
-            told = "1 question" if questions == 1 else f"{questions} questions"
+            told = counted(questions, "question")
             yield Note(f"Its conversation had {told} before; the model knows what was said.")
         with Horizontal(id="question"):
             yield Static("❯", id="prompt", markup=False)
@@ -117,7 +118,7 @@ class Turn(Vertical):
                 self._end_thought(close_words(event.reason), when, event.tokens)
                 left_out = len(hints_left_out(self._hints, self._put_in))
                 if left_out:
-                    told = "The hint was" if left_out == 1 else f"{left_out} hints were"
+                    told = plural(left_out, "The hint was", f"{left_out} hints were")
                     words = f"{told} not put in: the thought had ended, or had no room left."
                     await self.mount(Note(words), before=self.answer)
             elif isinstance(event, AnswerDelta):
@@ -131,7 +132,7 @@ class Turn(Vertical):
                     self._pauses.add(self._told_at, when)  # it is read again, which is no thought
                     self._told_at = when
                 if self.thought.waiting and event.total:
-                    self.thought.wait(f"reading {event.done}/{event.total} tokens")
+                    self.thought.wait(f"reading {event.done}/{counted(event.total, 'token')}")
             elif isinstance(event, Done):
                 await self._finish(event.reply, when)
             elif isinstance(event, Failed):
@@ -150,7 +151,7 @@ class Turn(Vertical):
         self.reply = reply
         if reply.timings.decode_tps:
             self.tokens_per_second = reply.timings.decode_tps
-        sentences = ending(reply)
+        sentences = end_sentences(reply)
         if sentences:
             await self.mount(Note(" ".join(sentences), error=reply.finish == "error"))
 

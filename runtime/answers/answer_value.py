@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
+
+from runtime.answers.measure import measure_of, scale_of
 
 _MOST_SIGNS: Final = 200
 """A number of more is none that anybody counts with."""
@@ -23,12 +24,12 @@ VALUE: Final = re.compile(
     re.IGNORECASE,
 )
 _UNIT: Final = re.compile(
-    r"\s*(?P<unit>[%$€£¥]|[°µμ]?[A-Za-zµμ°]+(?:[²³]|(?<=m)\^?[23](?![\d\w]))?(?:/[A-Za-z]+[²³]?)?(?:\s(?!(?:\w*\d))[A-Za-z]+)?"
-    r"|[\u30a0-\u30ff\u4e00-\u9fff]{1,6})"
+    r"\s*(?P<unit>[%$€£¥]|[°µμ]?[A-Za-zµμ°Ω]+(?:[²³]|(?<=m)\^?[23](?![\d\w]))?(?:/[A-Za-z]+[²³]?)?(?:\s(?!(?:\w*\d))[A-Za-z]+)?"
+    r"|か月間?|[\u30a0-\u30ff\u4e00-\u9fff]{1,6})"
 )
 _NO_UNIT: Final = re.compile(
     r"is|are|was|were|be|been|being|remains?|left|over|in|on|at|of|for|per|and|or|with|that|which|after|before|from|to|by"
-    r"|the|an?|have|has|had|will|can|makes?|so|but|r|remainder|as|if|when|it|they|we|full",
+    r"|the|(?-i:a)|an|have|has|had|will|can|makes?|so|but|r|remainder|as|if|when|it|they|we|full",
     re.IGNORECASE,
 )
 _POWER: Final = re.compile(r"(?<=\d)(\s?(?:[mck]?m|dm|in|ft)(?:/[A-Za-z]+)?)\^?\{?([23])\}?(?![\d\w])")
@@ -41,39 +42,13 @@ _NO_ANSWER: Final = re.compile(
     r"\b(?:and|or|then|but|to|if|until|unless|because|use|close|open|not)\b|[をへて]|^\s*[番号]", re.IGNORECASE
 )
 _COMPOUND: Final = re.compile(r"[/²³°]|square|cubic|平方|立方", re.IGNORECASE)
-_MEASURES: Final[Mapping[str, tuple[str, Fraction]]] = {
-    spelling: (dimension, Fraction(factor))
-    for dimension, factor, spellings in (
-        ("length", "1/1000000", "µm um micrometre micrometer micron マイクロメートル ミクロン"),
-        ("length", "1/1000", "mm millimetre millimeter ミリメートル ミリ"),
-        ("length", "1/100", "cm centimetre centimeter センチメートル センチ"),
-        ("length", "1", "m metre meter メートル"),
-        ("length", "1000", "km kilometre kilometer キロメートル"),
-        ("mass", "1/1000", "mg milligram ミリグラム"),
-        ("mass", "1", "g gram グラム"),
-        ("mass", "1000", "kg kilogram kilo キログラム"),
-        ("mass", "1000000", "t tonne ton トン"),
-        ("volume", "1/1000", "ml millilitre milliliter ミリリットル"),
-        ("volume", "1", "l litre liter リットル"),
-        ("time", "1/1000", "ms millisecond ミリ秒"),
-        ("time", "1", "s sec second 秒 秒間"),
-        ("time", "60", "min minute 分 分間"),
-        ("time", "3600", "h hr hour 時間"),
-        ("time", "86400", "d day 日 日間"),
-        ("time", "604800", "week 週間"),
-        ("share", "1", "% percent パーセント"),
-        ("dollars", "1", "$ usd dollar ドル"),
-        ("euros", "1", "€ eur euro ユーロ"),
-        ("pounds", "1", "£ gbp ポンド"),
-        ("yen", "1", "¥ jpy yen 円"),
-    )
-    for spelling in spellings.split()
-}
+_UNKNOWN: Final = re.compile(r"[A-Za-z]")
 
 
 @dataclass(frozen=True)
 class Value:
-    """One value of an answer: `number` in its unit's base (seconds of a day for a time of day); `bare` as written."""
+    """One value of an answer: `number` in its unit's base (seconds of a day for a time of day); `bare` as written, but
+    for the words that scale it ("5 million")."""
 
     kind: str
     number: Fraction
@@ -89,11 +64,14 @@ def values(text: str) -> list[Value]:
 
 
 def same_value(one: Value, other: Value) -> bool:
-    """A bare number is taken to be in the other's unit; the names of things that are counted do not matter, but a rate,
-    an area or a temperature has a unit of its own."""
-    if one.bare == other.bare and any(value.kind == "count" and not value.unit for value in (one, other)):
+    """A bare number is taken to be in the other's unit; the names of things that are counted do not matter, but a rate
+    or an area has a unit of its own, and a letter that is no unit is an unknown, of which a bare number is none."""
+    counts = [value for value in (one, other) if value.kind == "count"]
+    if any(_UNKNOWN.fullmatch(value.unit) for value in counts) and one.unit != other.unit:
+        return False
+    if one.bare == other.bare and any(not value.unit for value in counts):
         return "clock" not in (one.kind, other.kind)
-    compound = any(_COMPOUND.search(value.unit) for value in (one, other))
+    compound = any(_COMPOUND.search(value.unit) for value in counts)
     return one.kind == other.kind and one.number == other.number and (not compound or one.unit == other.unit)
 
 
@@ -129,7 +107,7 @@ def without_units(text: str) -> str:
     text = _with_powers(text)
     for found in VALUE.finditer(text):
         unit = unit_text(text, found.end())
-        known = _measure(unit) is not None or _COMPOUND.search(unit) is not None
+        known = measure_of(unit) is not None or _COMPOUND.search(unit) is not None
         number = "0" if found.lastgroup == "clock" else re.sub(r"[eE].*|[$€£¥]", "", found[0])
         kept.append(text[at : found.start()] + number)
         at = found.end() + (len(unit) if known else 0)
@@ -144,13 +122,7 @@ def _end_of_head(text: str) -> int:
 def _without_unit(gap: str) -> str:
     """What stands between two values, without a unit's own signs."""
     unit = unit_text(_with_powers(gap), 0)
-    return gap[len(unit) :] if _COMPOUND.search(unit) or _measure(unit) is not None else gap
-
-
-def _measure(unit: str) -> tuple[str, Fraction] | None:
-    """The dimension that a unit measures, and how large it is; None for the name of a thing that is counted."""
-    first = next(iter(unit.casefold().replace("\u03bc", "µ").split()), "")
-    return _MEASURES.get(first) or _MEASURES.get(first.removesuffix("s"))
+    return gap[len(unit) :] if _COMPOUND.search(unit) or measure_of(unit) is not None else gap
 
 
 def _with_powers(text: str) -> str:
@@ -179,12 +151,13 @@ def _read(text: str, found: re.Match[str]) -> Value:
         moment = Fraction((hour + noon + midnight) * 3600 + minute * 60 + second)
         return Value("clock", moment, moment, "")
     currency = re.search(r"[$€£¥]", found[0])
-    number = _fraction(found[0])
-    unit = unit_text(text, found.end()).strip() if currency is None else currency[0]
-    measure = _measure(unit)
+    scale, unit = scale_of(unit_text(text, found.end()).strip())
+    number = _fraction(found[0]) * scale
+    unit = unit if currency is None else currency[0]
+    measure = measure_of(unit)
     if measure is None:
         return Value("count", number, number, unit)
-    return Value(measure[0], number * measure[1], number, unit)
+    return Value(measure.dimension, number * measure.size, number, unit)
 
 
 def _fraction(written: str) -> Fraction:

@@ -140,7 +140,7 @@ class Asking:
                     raise KeyboardInterrupt
                 if event.reply.finish == "error":
                     failures.append(_failure(event.reply))
-                replies[event.branch] = event.reply
+                replies[event.branch] = _without_votes_thoughts(event.reply)
         seconds = time.perf_counter() - start
         if len(replies) + len(unmet) < len(requests):  # the others were cancelled before they were begun
             raise KeyboardInterrupt
@@ -181,6 +181,13 @@ class Asking:
         if self._seeds == 1 or (drawn.temperature == 0 and draws == 1):
             return [given]
         return [replace(drawn, seed=drawn.seed + number * draws) for number in range(self._seeds)]
+
+
+def _without_votes_thoughts(reply: Reply) -> Reply:
+    """What is measured of a reply. A benchmark holds all of them until its end: of thousands of questions with several
+    thoughts each these, which nothing measures, would fill the memory."""
+    votes = tuple(replace(vote, thinking="", checks=(), flags=(), decisions=()) for vote in reply.votes)
+    return replace(reply, votes=votes)
 
 
 def _drawing(sampling: Sampling | None) -> Sampling | None:

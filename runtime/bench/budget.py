@@ -12,6 +12,7 @@ from typing import Any, Final, get_args
 
 from models.errors import CannotMeetError, KangaeError
 from models.family import Family
+from models.plural import counted
 from runtime import opening
 from runtime.bench.asking import Asking, Outcome, Run
 from runtime.bench.flagging import flagged, measure_flags
@@ -55,7 +56,7 @@ def compare_budgets(
         for method, budget in _order(methods, budgets):
             told = f"{method.name}, budget {show_budget(budget)}"
             if progress is not None:
-                progress(f"{told}: {len(problems)} problems")
+                progress(f"{told}: {counted(len(problems), 'problem')}")
             same = None
             if budget == 0 and method.one_thought:  # without a thought, its ends cannot differ
                 same = next((runs[one.name, 0] for one in methods if one.one_thought and (one.name, 0) in runs), None)

@@ -9,6 +9,7 @@ from typing import Final
 
 from models.errors import UsageError
 from runtime.request import Endings, Probing, Voting
+from runtime.vote_limits import require_votes
 
 _MARGIN: Final = 0.25  # nats: arXiv 2510.00546
 _LEAST: Final = 8  # tokens: a benchmark looks from the start; what fires too soon shows in its accuracy
@@ -61,5 +62,16 @@ def parse_method(name: str, advised: Endings) -> Method:
             return Method("auto", ladder=True)
     kind, _, count = name.strip().partition(":")
     if kind == "votes" and count.isdecimal() and int(count) > 1:
+        require_votes(int(count))
         return Method(f"votes:{int(count)}", advised, Voting(int(count)))
     raise UsageError(f"{name.strip()!r} is no method; there are {', '.join(METHODS)}.")
+
+
+def parse_methods(names: str | None, advised: Endings) -> tuple[Method, ...]:
+    """The methods of a list, each once, in their order; none for None. Raises UsageError, also for an empty list."""
+    if names is None:
+        return ()
+    found = [parse_method(name, advised) for name in names.split(",") if name.strip()]
+    if not found:
+        raise UsageError(f"The list of methods is empty; there are {', '.join(METHODS)}.")
+    return tuple({method.name: method for method in found}.values())

@@ -36,6 +36,7 @@ from runtime.commands.reply_end import (
 from runtime.commands.verify_options import Judging, add_verify_options, chosen_judging
 from runtime.problems import EXAMPLE
 from runtime.settings import Settings, load_settings, parse_count
+from runtime.vote_limits import AT_ONCE, MOST_VOTES, require_draws, require_votes
 
 if TYPE_CHECKING:
     from runtime.reply import Reply
@@ -87,7 +88,11 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     add_budget_options(parser, ladder=True)
     several = parser.add_argument_group("several thoughts on one question")
     several.add_argument(
-        "--votes", type=typed(parse_count), default=1, metavar="K", help="think K times at once, let the answers vote"
+        "--votes",
+        type=typed(parse_count),
+        default=1,
+        metavar="K",
+        help=f"think K times at once (at most {MOST_VOTES}), let the answers vote",
     )
     several.add_argument(
         "--ladder",
@@ -120,6 +125,7 @@ def _judging(arguments: argparse.Namespace) -> Judging:
     climbing = climbs(arguments)
     if climbing and arguments.votes > 1:
         raise UsageError("The ladder has votes of its own; leave --votes out.")
+    require_votes(arguments.votes)
     return chosen_judging(arguments, climbing=climbing, lines=arguments.file is not None)
 
 
@@ -135,6 +141,7 @@ def make_budget(arguments: argparse.Namespace, settings: Settings) -> Budget:
     minimum = choose_minimum(arguments, settings, climbing=climbs(arguments))
     given = {name: chosen(arguments, settings, name) for name in ("temperature", "top_p", "top_k", "min_p")}
     Sampling(**{name: value for name, value in given.items() if value is not None})  # told before a model is opened
+    require_draws(arguments.votes, given)
     tokens, effort = choose_tokens(arguments, settings)
     return Budget(
         tokens=tokens,
@@ -183,7 +190,7 @@ def _answer_one(
     from runtime.request import Resumable
 
     ladder = judging.verifiers if climbs(arguments) else None
-    places = max(arguments.votes, PLACES if climbs(arguments) else 1)
+    places = max(min(arguments.votes, AT_ONCE), PLACES if climbs(arguments) else 1)
     responder = open_responder(arguments, settings, sequences=places, votes=arguments.votes, ladder=ladder)
     try:
         budget = settled(budget, arguments, responder)

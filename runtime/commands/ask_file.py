@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.errors import FLAGGED, InterruptedByUser, KangaeError, MissingPackageError, UsageError
 from models.plain_text import json_line, shorten
+from models.plural import counted
 from runtime.answers.mathematics import is_correct_in_time
 from runtime.commands.ask import climbs, make_request
 from runtime.commands.interrupt import CancelOnInterrupt
@@ -24,6 +25,7 @@ from runtime.judges import Judges
 from runtime.problems import EXAMPLE, Problem, parse_problem, read_lines
 from runtime.responder import Control
 from runtime.verification import doubts, judged, record_of
+from runtime.vote_limits import places_for
 
 if TYPE_CHECKING:
     from runtime.commands.verify_options import Judging
@@ -32,18 +34,14 @@ if TYPE_CHECKING:
     from runtime.settings import Settings
     from runtime.verifiers.verifier import Verifier
 
-_MOST_PLACES = 256
-"""The library decodes no more sequences at once."""
-
 
 def answer_file(
     arguments: argparse.Namespace, settings: Settings, budget: Budget, system: str, judging: Judging
 ) -> int:
     """Answer all good lines; one that is bad, or that the deadline left without an answer, gives an error object in its
     place. Exit 1 if there was any, and stderr tells how many; 8 if a check failed; 130: Ctrl-C. Raises
-    InterruptedByUser for a second one, UsageError where lines share an id."""
-    lines = _read(arguments.file)
-    _require_own_ids(lines)
+    InterruptedByUser for a second one."""
+    lines = _with_own_ids(_read(arguments.file))
     results: dict[int, Reply | KangaeError] = {
         index: line.content for index, line in enumerate(lines) if isinstance(line.content, KangaeError)
     }
@@ -88,26 +86,33 @@ class _Line:
         return {"id": self.content.id} if isinstance(self.content, Problem) else {}
 
 
-def _require_own_ids(lines: Iterable[_Line]) -> None:
-    """Raises UsageError where lines share an id: nobody could tell their replies apart. Text is no number."""
+def _with_own_ids(lines: Iterable[_Line]) -> list[_Line]:
+    """The lines, where one that gives the id of a line before it is a bad one without an id: nobody could tell their
+    replies apart. Text is no number."""
     numbers: dict[tuple[type, object], int] = {}
+    found: list[_Line] = []
     for line in lines:
         given = line.id_field().get("id")
-        if given is None:
-            continue
-        before = numbers.setdefault((type(given), given), line.number)
-        if before != line.number:
-            known = "" if line.given_id is not None else " (a line without an id is called by its number)"
-            raise UsageError(
-                f"Lines {before} and {line.number} share the id {shorten(json.dumps(given, ensure_ascii=False), 60)}"
-                f"{known}; give each line its own, so that its reply can be told."
-            )
+        before = line.number if given is None else numbers.setdefault((type(given), given), line.number)
+        found.append(line if before == line.number else replace(line, given_id=None, content=_shared(line, before)))
+    return found
+
+
+def _shared(line: _Line, before: int) -> KangaeError:
+    """What is wrong with a line whose id the line `before` has; what was wrong with it already comes first."""
+    if isinstance(line.content, KangaeError):
+        return line.content
+    given = shorten(json.dumps(line.id_field()["id"], ensure_ascii=False), 60)
+    known = "" if line.given_id is not None else " (a line without an id is called by its number)"
+    return UsageError(
+        f"Lines {before} and {line.number} share the id {given}{known}; give each line its own, so that its reply can "
+        "be told."
+    )
 
 
 def _failures(failed: Sequence[KangaeError], total: int) -> str:
     """How many lines failed, and why the first one did."""
-    questions = "question" if total == 1 else "questions"
-    return f"{len(failed)} of {total} {questions} failed: {failed[0].detail}"
+    return f"{len(failed)} of {counted(total, 'question')} failed: {failed[0].detail}"
 
 
 def _read(source: str) -> list[_Line]:
@@ -160,7 +165,7 @@ def _answer(
 
         votes = arguments.votes
         ladder = judging.verifiers if climbs(arguments) else None
-        places = _places(chosen(arguments, settings, "parallel"), len(good), votes if ladder is None else PLACES)
+        places = places_for(chosen(arguments, settings, "parallel"), len(good), votes if ladder is None else PLACES)
         responder = open_responder(arguments, settings, sequences=places, votes=votes, ladder=ladder)
         try:
             with CancelOnInterrupt(control), Judges["Reply | KangaeError"](lambda: control.cancelled) as judges:
@@ -197,12 +202,6 @@ def _answer(
         finally:
             responder.close()
     kept.extend(printer.tell(results, gaps=control.cancelled))
-
-
-def _places(at_once: int, questions: int, thoughts: int) -> int:
-    """Sequences for so many questions at once (fewer where the library has no room for them), each with all of its
-    thoughts: one that has to wait for places would lose the time of its deadline."""
-    return max(1, min(at_once, questions, _MOST_PLACES // thoughts)) * thoughts
 
 
 class _Verdicts:

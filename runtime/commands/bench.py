@@ -18,6 +18,7 @@ from runtime.commands.options import (
     typed,
 )
 from runtime.settings import Settings, load_settings, parse_budget, parse_count
+from runtime.vote_limits import AT_ONCE, places_for
 
 if TYPE_CHECKING:
     from runtime.bench.asking import Asking
@@ -94,7 +95,9 @@ def _add_asking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=typed(parse_count), default=1, metavar="N", help="where tokens are drawn: N seeds each"
     )
-    parser.add_argument("--parallel", type=typed(parse_count), metavar="N", help="problems at once (8)")
+    parser.add_argument(
+        "--parallel", type=typed(parse_count), metavar="N", help="problems at once (8), each with all its thoughts"
+    )
     parser.add_argument("--max-answer", type=typed(parse_count), metavar="N", help="most answer tokens")
     parser.add_argument("--system", metavar="TEXT", help="what the model is told before the question")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -152,7 +155,7 @@ def _progress() -> Callable[[str], None]:
 
 def run_speed(arguments: argparse.Namespace) -> int:
     """Measure the speed of one file."""
-    from models.plain_text import json_line
+    from models.json_output import print_json
     from runtime.bench import speed
     from runtime.opening import find_checked, speed_record
     from runtime.pace import Speed
@@ -163,7 +166,10 @@ def run_speed(arguments: argparse.Namespace) -> int:
     found = speed.measure(entry.path, arguments.depth, arguments.batch, threads=threads, progress=_progress())
     widths = {int(count): width for count, width in found["widths"].items()}
     speed_record(entry, threads, settings.gpu_layers).keep(Speed(found["prefill_tps"], found["decode_tps"]), widths)
-    print(json_line(found) if arguments.json else _speed_table(found))
+    if arguments.json:
+        print_json(found)
+    else:
+        print(_speed_table(found))
     return 0
 
 
@@ -184,8 +190,8 @@ def _speed_table(found: dict[str, Any]) -> str:
 def run_peers(arguments: argparse.Namespace) -> int:
     """Measure beside the peers."""
     from models.columns import table
+    from models.json_output import print_json
     from models.locations import cache_folder
-    from models.plain_text import json_line
     from runtime.bench import peers
     from runtime.opening import find_checked
 
@@ -198,7 +204,7 @@ def run_peers(arguments: argparse.Namespace) -> int:
         progress=_progress(),
     )
     if arguments.json:
-        print(json_line(found))
+        print_json(found)
         return _ending(arguments, found)
     rows = [["PEER", "MEASURE", "MODEL", "OURS", "THEIRS", "RATIO", "FROM", "TO"]]
     for row in found["rows"]:
@@ -211,8 +217,8 @@ def run_peers(arguments: argparse.Namespace) -> int:
 
 def run_control(arguments: argparse.Namespace) -> int:
     """Measure decode speed with all rules of thinking control and without any."""
+    from models.json_output import print_json
     from models.locations import cache_folder
-    from models.plain_text import json_line
     from runtime.bench import control
     from runtime.bench.random_model import QWEN3_0_6B, kept_random_model
     from runtime.opening import find_checked
@@ -230,31 +236,36 @@ def run_control(arguments: argparse.Namespace) -> int:
         threads=chosen(arguments, load_settings(), "threads"),
         progress=tell,
     )
-    print(json_line(found) if arguments.json else control.table_of(found))
+    if arguments.json:
+        print_json(found)
+    else:
+        print(control.table_of(found))
     return 0
 
 
 def run_budget(arguments: argparse.Namespace) -> int:
     """Measure accuracy and cost at each budget."""
-    from models.plain_text import json_line
+    from models.json_output import print_json
     from runtime.bench.budget import compare_budgets
     from runtime.bench.budget_table import table_of
-    from runtime.bench.methods import parse_method
+    from runtime.bench.methods import parse_methods
     from runtime.control.endings import default_endings
     from runtime.request import Endings
 
     settings = load_settings()
     problems = _problems(arguments)
-    names = [name for name in (arguments.methods or "").split(",") if name.strip()]
-    asked = [parse_method(name, Endings()) for name in names]  # a name that is none is told before a model is opened
+    asked = parse_methods(arguments.methods, Endings())  # a name that is none is told before a model is opened
     folder = _picture_folder(arguments)
     with _asking(arguments, settings, len(problems), asked) as asking:
         advised = default_endings(asking.responder.facts)
-        methods = [parse_method(name, advised) for name in names]
+        methods = parse_methods(arguments.methods, advised)
         found = compare_budgets(
             asking, problems, arguments.budgets, methods=methods, by=arguments.by, progress=_progress()
         )
-    print(json_line(found) if arguments.json else table_of(found), flush=True)
+    if arguments.json:
+        print_json(found, flush=True)
+    else:
+        print(table_of(found), flush=True)
     if folder is not None and found["rows"]:  # last, so that what cannot be written takes nothing with it
         from runtime.bench.curves import draw_curves
         from runtime.bench.pictures import write_pictures
@@ -285,7 +296,7 @@ def _picture_folder(arguments: argparse.Namespace) -> Path | None:
 
 def run_continue(arguments: argparse.Namespace) -> int:
     """Measure what becomes of thoughts that were put in by force."""
-    from models.plain_text import json_line
+    from models.json_output import print_json
     from runtime.bench.continuation import continue_thoughts, think_again
     from runtime.bench.continuation import table_of as show
 
@@ -300,7 +311,10 @@ def run_continue(arguments: argparse.Namespace) -> int:
         else:
             text = arguments.then.replace("\\n", "\n").replace("\\t", "\t")
             found = think_again(asking, problems, text, budget, by=arguments.by)
-    print(json_line(found) if arguments.json else show(found))
+    if arguments.json:
+        print_json(found)
+    else:
+        print(show(found))
     return 0
 
 
@@ -323,16 +337,16 @@ def _asking(arguments: argparse.Namespace, settings: Settings, count: int, metho
     from runtime.bench.asking import Asking
 
     votes = max((method.voting.count for method in methods if method.voting), default=1)
-    places = votes
+    thoughts = min(votes, AT_ONCE)
     verifiers: Sequence[Verifier] | None = None
     if any(method.ladder for method in methods):
         from runtime.ladder.rung import PLACES
         from runtime.verifiers.registry import choose
 
         verifiers = choose("auto")
-        places = max(places, PLACES)
+        thoughts = max(thoughts, PLACES)
     probing = any(method.endings and method.endings.probing for method in methods)
-    sequences = min(count * places, max(places, chosen(arguments, settings, "parallel")))
+    sequences = places_for(chosen(arguments, settings, "parallel"), count, thoughts)
     responder = open_responder(arguments, settings, sequences=sequences, spare=int(probing), votes=votes)
     return Asking(
         responder,

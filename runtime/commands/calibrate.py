@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.errors import UsageError, WriteError
+from models.plural import counted
 from runtime.commands.options import add_opening_options, chosen, make_samplings, open_responder, typed
 from runtime.settings import Settings, load_settings, parse_count, parse_seed
 
@@ -52,7 +53,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, choose, print and keep; returns the exit code. Ctrl-C keeps nothing."""
-    from models.plain_text import json_line
+    from models.json_output import print_json
     from runtime import opening
     from runtime.machine import probe
     from runtime.profile.calibrator import calibrate
@@ -83,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         except WriteError as error:  # what was measured for so long is told all the same
             refused = error
     if arguments.json:
-        print(json_line({"saved": None if path is None else str(path), "profile": asdict(profile)}), flush=True)
+        print_json({"saved": None if path is None else str(path), "profile": asdict(profile)}, flush=True)
     else:
         print(profile_tables(profile), flush=True)
     if refused is not None:
@@ -158,7 +159,8 @@ def profile_tables(profile: Profile) -> str:
                 f"{low:.3f}-{high:.3f}", f"{row.tokens:.1f}", f"{row.thinking_tokens:.1f}",
             ]
         )  # fmt: skip
-    head = f"{profile.origin.model} {profile.origin.quant} on {profile.origin.machine}, {profile.origin.n} problems"
+    origin = profile.origin
+    head = f"{origin.model} {origin.quant} on {origin.machine}, {counted(origin.n, 'problem')}"
     return strip_controls("\n".join([head, "", table(chosen_rows), "", table(runs)]))
 
 

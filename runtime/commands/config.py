@@ -21,16 +21,20 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
 
 def run_path(arguments: argparse.Namespace) -> int:
     """Print the file's path, whether or not it is there."""
-    from models.plain_text import json_line
+    from models.json_output import print_json
     from runtime.settings import config_file
 
     path = config_file()
-    print(json_line({"path": str(path), "exists": path.is_file()}) if arguments.json else path)
+    if arguments.json:
+        print_json({"path": str(path), "exists": path.is_file()})
+    else:
+        print(path)
     return 0
 
 
 def run_show(arguments: argparse.Namespace) -> int:
     """Print every setting with its origin."""
+    from models.json_output import print_json
     from models.plain_text import json_line, strip_controls
     from runtime.profile.profile_store import profiles_folder
     from runtime.settings import config_file, load_settings
@@ -41,7 +45,7 @@ def run_show(arguments: argparse.Namespace) -> int:
         values["budget"] = "unlimited"
     if arguments.json:
         told = {name: {"value": value, "from": settings.origins.get(name, "default")} for name, value in values.items()}
-        print(json_line({"path": str(config_file()), "settings": told, "profiles": str(profiles_folder())}))
+        print_json({"path": str(config_file()), "settings": told, "profiles": str(profiles_folder())})
         return 0
     for name, value in values.items():
         shown = json_line(value) if value is not None else "(the model's or the machine's own)"

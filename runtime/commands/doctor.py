@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import KangaeError
+from models.plural import counted, plural
 
 _SUM, _TOTAL = "What is 17 + 25?", "42"
 
@@ -38,7 +39,8 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the findings; exit 1 if one of them is bad."""
-    from models.plain_text import json_line, one_line
+    from models.json_output import print_json
+    from models.plain_text import one_line
 
     found: list[Finding] = []
     for look in (_machine, _builds, _folders, _settings, _shipped, _fits):
@@ -50,9 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     bad = [finding for finding in found if finding.ok is False]
     if arguments.json:
         checks: list[dict[str, Any]] = [dict(vars(finding)) for finding in found]
-        print(json_line({"ok": not bad, "findings": checks}))
+        print_json({"ok": not bad, "findings": checks})
     elif bad:
-        print(f"{len(bad)} of these {'is' if len(bad) == 1 else 'are'} bad: {', '.join(one.name for one in bad)}.")
+        print(f"{len(bad)} of these {plural(len(bad), 'is', 'are')} bad: {', '.join(one.name for one in bad)}.")
     else:
         print("All is well.")
     return 1 if bad else 0
@@ -71,7 +73,7 @@ def _machine() -> list[Finding]:
     gpus = ", ".join(f"{gpu.description or gpu.name} ({human_bytes(gpu.memory_total)})" for gpu in machine.gpus)
     return [
         Finding("system", None, f"{machine.system}, Python {platform.python_version()}"),
-        Finding("processor", None, f"{machine.processor}, {machine.cores} cores usable"),
+        Finding("processor", None, f"{machine.processor}, {counted(machine.cores, 'core')} usable"),
         Finding(
             "memory", None, f"{human_bytes(machine.memory_available)} of {human_bytes(machine.memory_total)} available"
         ),

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
+from models.plural import counted
 
 if TYPE_CHECKING:
     from runtime.store import Store
@@ -38,14 +39,15 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def print_flagged(store: Store, limit: int, *, as_json: bool) -> None:
     """Print the replies with open flags, the newest first; a negative limit: all."""
-    from models.plain_text import json_line, one_line, shorten
+    from models.json_output import print_json
+    from models.plain_text import one_line, shorten
     from runtime.commands.trace import flag_text, folded, when
 
     found = _by_reply(store.flags())
     shown = found if limit < 0 else found[:limit]
     records = _records(store, {flags[0].conversation for flags in shown})
     if as_json:
-        print(json_line({"flagged": [_as_json(flags, records[flags[0].reply]) for flags in shown]}))
+        print_json({"flagged": [_as_json(flags, records[flags[0].reply]) for flags in shown]})
         return
     if not found:
         print("No reply waits for a person's verdict.")
@@ -70,7 +72,8 @@ def count_flagged(store: Store) -> int:
 def run_decide(arguments: argparse.Namespace) -> int:
     """Keep a verdict on each of the flags; all are looked up before the first is settled. Raises UsageError where one
     of them is settled already, and this is no correction."""
-    from models.plain_text import as_utf8, json_line
+    from models.json_output import print_json
+    from models.plain_text import as_utf8
     from runtime.store import Store
 
     person = as_utf8(_person() if arguments.person is None else arguments.person).strip()
@@ -86,11 +89,11 @@ def run_decide(arguments: argparse.Namespace) -> int:
         settled = [flag for flag in store.flags(only_open=False) if flag.number in numbers]
         left = count_flagged(store)
     if arguments.json:
-        print(json_line({"settled": [flag.as_json() for flag in settled], "flagged": left}))
+        print_json({"settled": [flag.as_json() for flag in settled], "flagged": left})
         return 0
     for flag in settled:
         print(f"Flag {flag.number} of session {flag.conversation} is settled: {flag.verdict}.")
-    print(f"{left} {'reply waits' if left == 1 else 'replies wait'} for a verdict." if left else "Nothing else waits.")
+    print(f"{counted(left, 'reply waits', 'replies wait')} for a verdict." if left else "Nothing else waits.")
     return 0
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from models.errors import CannotMeetError, UsageError
+from models.plural import counted
 from runtime.request import EFFORTS
 from runtime.settings import Settings, parse_budget, parse_count, parse_number, parse_seconds, parse_seed, parse_whole
 
@@ -201,20 +202,22 @@ def choose_minimum(arguments: argparse.Namespace, settings: Settings, *, climbin
             "all; leave the one out, or ask with --effort high."
         )
     raise UsageError(
-        f"--min-thinking {minimum} is more than the budget of {budget} tokens; raise the one or lower the other."
+        f"--min-thinking {minimum} is more than the budget of {counted(budget, 'token')}; "
+        "raise the one or lower the other."
     )
 
 
 def settled(budget: Budget, arguments: argparse.Namespace, responder: Responder) -> Budget:
     """The budget with a least thought that the open model can keep to: within what its effort allows, and within the
-    context beside the answer. One from the settings gives way. Raises UsageError where the flags contradict each other,
-    CannotMeetError where the context is too small."""
+    context beside the answer. One from the settings gives way, one from the flags is firm, for the prompt takes more of
+    the context. Raises UsageError where the flags contradict each other, CannotMeetError where the context is too
+    small for them."""
     minimum, effort = budget.minimum, budget.effort
+    firm = getattr(arguments, "min_thinking", None) is not None
     most = fitting_minimum(minimum, responder, tokens=budget.tokens, effort=effort, reserve=budget.answer_reserve)
-    if minimum <= most:
-        return budget
-    if getattr(arguments, "min_thinking", None) is None:
-        return replace(budget, minimum=most)
+    if minimum <= most or not firm:
+        _require_room(arguments, responder.context)
+        return replace(budget, minimum=min(minimum, most), firm=firm)
     allowed = _allowed(budget.tokens, effort, responder)
     if allowed is not None and minimum > allowed:
         raise UsageError(
@@ -224,6 +227,21 @@ def settled(budget: Budget, arguments: argparse.Namespace, responder: Responder)
     raise CannotMeetError(
         f"--min-thinking {minimum} cannot be kept: the context of {responder.context} tokens holds at most {most} of "
         "thought beside the answer. Lower it, or use a larger context (--context)."
+    )
+
+
+def _require_room(arguments: argparse.Namespace, context: int) -> None:
+    """Raises CannotMeetError where the flags that count tokens of thought and answer ask for more than the context."""
+    counts = {f"--{name.replace('_', '-')}": getattr(arguments, name, None) for name in ("budget", "min_thinking")}
+    longest, thought = max((count or 0, flag) for flag, count in counts.items())
+    answer = getattr(arguments, "max_answer", None) or 0
+    if longest + answer <= context:
+        return
+    given = [f"{thought} {longest}"] if longest else []
+    given += [f"--max-answer {answer}"] if answer else []
+    raise CannotMeetError(
+        f"{' and '.join(given)} {'does' if len(given) == 1 else 'do'} not fit the context of {context} tokens, which "
+        "question, thought and answer share. Ask for less, or use a larger context (--context)."
     )
 
 

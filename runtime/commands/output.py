@@ -9,13 +9,16 @@ import stat
 import sys
 from typing import TextIO
 
+from models.json_output import for_stream
+
 
 def write_out(text: str) -> bool:
-    """Print `text` as it stands, at once. False: the terminal was closed, and what is printed goes nowhere from now on.
+    """Print JSON `text`, at once, so that no sign of it is lost. False: the terminal was closed, and what is printed
+    goes nowhere from now on.
 
     Raises OSError where it cannot be written for another reason."""
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(for_stream(text, sys.stdout))
         sys.stdout.flush()
     except OSError as error:
         if not is_hung_up(sys.stdout, error):

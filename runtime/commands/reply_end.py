@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from models.errors import FLAGGED, CannotMeetError, InternalError, InterruptedByUser, KangaeError, ResourceError
 from models.plain_text import strip_controls
 from runtime.reply import LATE
+from runtime.turn.short_thought import SHORT
 
 if TYPE_CHECKING:
     from runtime.reply import Reply
@@ -36,9 +37,10 @@ def fault_of(reply: Reply) -> KangaeError | None:
 def with_short_thought(reply: Reply, budget: Budget) -> Reply:
     """The reply, flagged where the deadline ended the thought before the least that was asked for."""
     thought = reply.usage.thinking_tokens
-    if reply.close != "deadline" or reply.votes or thought >= budget.minimum:
+    told = any(flag.startswith(SHORT) for flag in reply.flags)  # a turn of this process says so itself
+    if told or reply.close != "deadline" or reply.votes or thought >= budget.minimum:
         return reply
-    flag = f"minimum: the deadline left time for {thought} of at least {budget.minimum} thinking tokens"
+    flag = f"{SHORT}the deadline left time for {thought} of at least {budget.minimum} thinking tokens"
     return replace(reply, flags=(*reply.flags, flag))
 
 
@@ -46,61 +48,10 @@ def tell_end(reply: Reply, verifiers: Sequence[Verifier]) -> int:
     """Say on stderr what is to be said of a reply: which limit ended its thought, why its answer is cut, which checks
     failed, its other flags, and, where no check failed, what it lacks of an answer that was computed again. Returns
     `exit_code_of` it."""
-    from runtime.end_sentences import cut_sentences, flag_sentences
-    from runtime.verification import doubts, shortfall
+    from runtime.end_sentences import end_sentences, limit_sentences
 
-    found = doubts(reply)
-    lines = [*limit_sentences(reply), *cut_sentences(reply)]
-    lines += [f"Doubtful: {_doubt(flag, reply.thinking)}" for flag in found]
-    lines += flag_sentences(reply, beside=found)
-    if not found and verifiers and (line := shortfall(reply, verifiers)):
-        lines.append(line)
-    tell(lines)
+    tell([*limit_sentences(reply), *end_sentences(reply, verifiers)])
     return exit_code_of(reply)
-
-
-def _doubt(flag: str, thinking: str) -> str:
-    """A flag without its kind, and with the sum of the thinking that it is about, if it is: the flag itself is kept for
-    longer than the thought may be, and quotes nothing of it."""
-    from runtime.verifiers.arithmetic import Arithmetic, with_quote
-
-    told = flag.partition(": ")[2]
-    return with_quote(told, thinking) if told.startswith(f"{Arithmetic.name}: ") else told
-
-
-def limit_sentences(reply: Reply) -> list[str]:
-    """Which limit ended the thought, and what leaves more of it: the words that close a thought by force are for the
-    model, and may speak of the time where tokens were meant. Empty where none did, and on the ladder, which sets limits
-    of its own and tells what it climbed for."""
-    if reply.finish not in ("stop", "length") or reply.budget.effort == "auto":
-        return []
-    reasons: tuple[str, ...] = tuple(vote.close for vote in reply.votes) or (reply.close,)
-    own = "their" if reply.votes else "its"
-    told = ((reasons.count("budget"), _budget_words(reply, own)), (reasons.count("deadline"), _deadline_words(reply)))
-    lines = []
-    for count, (limit, more) in told:
-        some = f"{count} of {len(reasons)} thoughts were" if reply.votes else "The thought was"
-        lines += [f"{some} ended by {limit}; {more} leaves more of it."] if count else []
-    return lines
-
-
-def _budget_words(reply: Reply, own: str) -> tuple[str, str]:
-    """The budget, or the context where that held less, and the flag that raises it."""
-    given, effort = reply.budget.tokens, reply.budget.effort
-    held = next((one.limit for one in reversed(reply.decisions) if one.rule == "budget"), None)
-    if given is None or (held is not None and held < given):
-        return "the end of the context, which keeps room for the answer", "a larger --context"
-    tokens = "1 token" if given == 1 else f"{given} tokens"
-    if effort is None:
-        return f"{own} budget of {tokens}", "a larger --budget"
-    return f"the {tokens} of --effort {effort}", "more effort, or a larger --budget,"
-
-
-def _deadline_words(reply: Reply) -> tuple[str, str]:
-    """The deadline, and the flag that moves it."""
-    seconds = reply.budget.seconds
-    named = "the deadline" if seconds is None else f"the deadline of {seconds:g} s"
-    return f"{named}, which keeps time for the answer", "a longer --deadline"
 
 
 def exit_code_of(reply: Reply) -> int:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from models.plural import counted
 from models.write_fault import write_error
 from runtime.commands import flagged, resume
 from runtime.commands.options import typed
@@ -29,7 +30,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     listing.set_defaults(run=run_list)
     show = commands.add_parser("show", help="one conversation, with checks, flags, votes and decisions")
     show.add_argument("id", metavar="ID", help="its id, or the beginning of it")
-    show.add_argument("--thinking", action="store_true", help="with the thoughts")
+    show.add_argument("--thinking", action="store_true", help="with the thoughts, those of votes among them")
     show.set_defaults(run=run_show)
     search = commands.add_parser("search", help="where a text stands, thoughts included")
     search.add_argument("text", metavar="TEXT")
@@ -61,7 +62,8 @@ def _open() -> Store:
 def run_list(arguments: argparse.Namespace) -> int:
     """Print the conversations, or the replies that are flagged."""
     from models.columns import table
-    from models.plain_text import json_line, shorten
+    from models.json_output import print_json
+    from models.plain_text import shorten
     from runtime.commands.trace import when
 
     limit = -1 if arguments.all else arguments.limit
@@ -74,7 +76,7 @@ def run_list(arguments: argparse.Namespace) -> int:
         doubtful = flagged.count_flagged(store)
     if arguments.json:
         told: dict[str, object] = {"sessions": [one.as_json() for one in found]}
-        print(json_line({**told, "resumable": stopped} if stopped else told))
+        print_json({**told, "resumable": stopped} if stopped else told)
         return 0
     if not found:
         print("No session is kept yet.")
@@ -88,20 +90,21 @@ def run_list(arguments: argparse.Namespace) -> int:
         name = one["session"] or one["id"]
         print(f"`kangae sessions resume {name}` goes on with: {shorten(one['question'], 60)}")
     if doubtful:
-        replies = "reply waits" if doubtful == 1 else "replies wait"
-        print(f"{doubtful} {replies} for a person's verdict: `kangae sessions list --flagged`.")
+        replies = counted(doubtful, "reply waits", "replies wait")
+        print(f"{replies} for a person's verdict: `kangae sessions list --flagged`.")
     return 0
 
 
 def run_show(arguments: argparse.Namespace) -> int:
     """Print one conversation."""
-    from models.plain_text import json_line, strip_controls
+    from models.json_output import print_json
+    from models.plain_text import strip_controls
 
     with _open() as store:
         conversation = store.conversation(arguments.id)
         replies, flags = store.replies(conversation.id), store.flags(conversation=conversation.id, only_open=False)
     if arguments.json:
-        print(json_line(_as_json(conversation, replies, flags)))
+        print_json(_as_json(conversation, replies, flags))
     else:
         print(strip_controls(_markdown(conversation, replies, flags, thinking=arguments.thinking)), end="")
     return 0
@@ -109,13 +112,14 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 def run_search(arguments: argparse.Namespace) -> int:
     """Print where a text stands. Exit 0 also where it stands nowhere."""
-    from models.plain_text import json_line, one_line
+    from models.json_output import print_json
+    from models.plain_text import one_line
     from runtime.commands.trace import when
 
     with _open() as store:
         hits = store.search(arguments.text, limit=arguments.limit)
     if arguments.json:
-        print(json_line({"hits": [dict(vars(hit)) for hit in hits]}))
+        print_json({"hits": [dict(vars(hit)) for hit in hits]})
     elif not hits:
         print("Nothing was found.")
     else:
@@ -126,6 +130,7 @@ def run_search(arguments: argparse.Namespace) -> int:
 
 def run_export(arguments: argparse.Namespace) -> int:
     """Write conversations: JSON lines, one conversation each, or Markdown."""
+    from models.json_output import for_stream
     from models.plain_text import json_line, strip_controls
 
     with _open() as store:
@@ -133,12 +138,13 @@ def run_export(arguments: argparse.Namespace) -> int:
         kept = [
             (one, store.replies(one.id), store.flags(conversation=one.id, only_open=False)) for one in reversed(chosen)
         ]
-    if arguments.format == "markdown" and not arguments.json:
+    markdown = arguments.format == "markdown" and not arguments.json
+    if markdown:
         text = "\n".join(strip_controls(_markdown(*one, thinking=True)) for one in kept)
     else:
         text = "".join(json_line(_as_json(*one)) + "\n" for one in kept)
     if arguments.output is None:
-        sys.stdout.write(text)
+        sys.stdout.write(text if markdown else for_stream(text, sys.stdout))
         return 0
     try:
         with open(arguments.output, "w", encoding="utf-8") as file:
@@ -150,7 +156,7 @@ def run_export(arguments: argparse.Namespace) -> int:
 
 def run_remove(arguments: argparse.Namespace) -> int:
     """Forget conversations and kept turns; all ids are checked before the first is forgotten."""
-    from models.plain_text import json_line
+    from models.json_output import print_json
     from runtime.store import Store
 
     with Store.open() as store:
@@ -168,7 +174,7 @@ def run_remove(arguments: argparse.Namespace) -> int:
                 store.remove(one.id)
                 removed.append(one.id)
     if arguments.json:
-        print(json_line({"removed": removed}))
+        print_json({"removed": removed})
     else:
         print("\n".join(f"Removed {identity}." for identity in removed))
     return 0
@@ -186,7 +192,7 @@ def _as_json(conversation: Conversation, replies: list[StoredReply], flags: list
 
 def _markdown(conversation: Conversation, replies: list[StoredReply], flags: list[Flag], *, thinking: bool) -> str:
     from models.plain_text import one_line
-    from runtime.commands.trace import counted, trace_lines, when
+    from runtime.commands.trace import trace_lines, when
 
     lines = [
         f"# {one_line(conversation.title)}",
@@ -203,8 +209,8 @@ def _markdown(conversation: Conversation, replies: list[StoredReply], flags: lis
         if thinking and record["thinking"]:
             lines += [*("> " + line for line in record["thinking"].split("\n")), ""]
         lines += [record["answer"] or "(no answer)", ""]
-        thought, said = counted(usage["thinking_tokens"], "thinking"), counted(usage["answer_tokens"], "answer")
-        cost = f"{thought} ({record['close']}), {said}"
+        thought = counted(usage["thinking_tokens"], "thinking token")
+        cost = f"{thought} ({record['close']}), {counted(usage['answer_tokens'], 'answer token')}"
         lines += [f"{cost}, {record['timings']['total_s']:.1f} s, {record['finish']}", ""]
-        lines += trace_lines(record, [flag for flag in flags if flag.reply == reply.number])
+        lines += trace_lines(record, [flag for flag in flags if flag.reply == reply.number], thinking=thinking)
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from models.plain_text import one_line, strip_controls
 from runtime.commands.output import is_hung_up, silence
+from runtime.commands.vote_line import is_news, vote_line
 from runtime.events import AnswerDelta, Climbed, Closed, Event, ThinkingDelta, Voted
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
@@ -27,6 +28,7 @@ class ReplyStream:
         self._dim = _shows_dim(self._thoughts)
         self._thinking_end = self._held = ""
         self._answer_end = ""
+        self._voted: Voted | None = None
         self._printing = threading.RLock()
         self.hung_up = False
 
@@ -44,7 +46,9 @@ class ReplyStream:
             self._end_thought()
             self.note(f"{event.reason.rstrip('.')}; next: {event.rung}")
         elif isinstance(event, Voted):
-            self.note(f"vote {event.done} of {event.total}: {event.answer}")
+            if is_news(self._voted, event):
+                self._voted = event
+                self.note(vote_line(event))
         elif isinstance(event, AnswerDelta):
             if not self._answer_end:
                 self._end_thought()

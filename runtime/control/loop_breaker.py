@@ -13,24 +13,31 @@ _CALM = 256  # tokens for which repetitions are penalised before a loop is given
 _LEAST_CALM = 32  # of a loop that was found late
 _GIVEN_UP = 600  # tokens behind a loop's beginning
 _LOOK_AGAIN = 48  # tokens in which a text that goes back to its loop is seen to do so
+_ROWS = 640  # tokens for which equal rows of an answer are let be
 
 
 class LoopBreaker:
-    """Watches one text, fed token by token. `hopeless`: it goes in circles, and the penalty did not turn it."""
+    """Watches one text, fed token by token. `hopeless`: it goes in circles, and the penalty did not turn it.
 
-    def __init__(self, patience: Patience) -> None:
+    `answer`: the text is what its reader asked for. Equal rows of a table or of a file of data are then not penalised,
+    which would write other rows than those that are meant; only where they do not end by themselves are they given up.
+    """
+
+    def __init__(self, patience: Patience, *, answer: bool = False) -> None:
         self.hopeless = False
         self._guard = LoopGuard(patience)
-        self._within = patience.window + _CALM
+        self._answer = answer
         self._recent: deque[int] = deque(maxlen=_RECENT)
         self._calm = 0
+        self._lets_be = False
         self._said = 0
-        self._turned_at: int | None = None
+        self._turned_until: int | None = None
+        self._within = patience.window
 
     @property
     def penalises(self) -> bool:
         """Whether repetitions cost just now."""
-        return self._calm > 0
+        return self._calm > 0 and not self._lets_be
 
     @property
     def found(self) -> tuple[FoundLoop, ...]:
@@ -44,15 +51,22 @@ class LoopBreaker:
         if self._calm:
             self._calm -= 1
         self._guard.feed(token, text, prose=prose)
-        if self._guard.looping and not self._calm:
-            if self._turned_at is not None and self._said - self._turned_at <= self._within:
-                self.hopeless = True
-            else:
-                self._turned_at = self._said
-                since = self._said - self._guard.found[-1].since
-                self._calm = max(_LEAST_CALM, min(_CALM, _GIVEN_UP - _LOOK_AGAIN - since))
-                self._guard.calm(self._calm)
+        if not self._guard.looping or self._calm:
+            return
+        if self._turned_until is not None and self._said - self._turned_until <= self._within:
+            self.hopeless = True
+            return
+        self._calm = self._patient_for(self._guard.found[-1])
+        self._turned_until = self._said + self._calm
+        self._guard.calm(self._calm)
+
+    def _patient_for(self, loop: FoundLoop) -> int:
+        """Tokens until it is looked again whether the text goes in circles."""
+        self._lets_be = self._answer and loop.rows
+        if self._answer:
+            return _ROWS if self._lets_be else _CALM
+        return max(_LEAST_CALM, min(_CALM, _GIVEN_UP - _LOOK_AGAIN - (self._said - loop.since)))
 
     def penalties(self) -> dict[int, float]:
         """What to take off the logits (nats) of the tokens that would carry the repetition on; {}: nothing now."""
-        return repetition_penalties(list(self._recent)) if self._calm else {}
+        return repetition_penalties(list(self._recent)) if self.penalises else {}

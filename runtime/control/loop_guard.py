@@ -54,7 +54,7 @@ class Patience:
     window: int = 512
     cycle: int = 64
     wordless: int = 256
-    span: int = 0
+    span: int = 64
     rounds: int = 4
     long_rounds: int = 3
     phrases: int = 4
@@ -131,8 +131,8 @@ class LoopGuard:
         if found is not None:
             self.kind = found.kind
             since = self._fed - len(ids) + found.start
-            self.found.append(FoundLoop(self._fed, found.kind, since, found.length))
-
+            rows = "\n" in "".join(self._pieces[-found.length :])
+            self.found.append(FoundLoop(self._fed, found.kind, since, found.length, rows))
 
     def _relapse(self, ids: str) -> _Found | None:
         """The window ends in what stood in the last loop."""
@@ -197,7 +197,8 @@ def _phrase(ids: str, pieces: Sequence[str], patience: Patience) -> _Found | Non
             continue
         starts = _occurrences(phrase, ids)
         offsets = [0, *accumulate(map(len, pieces))]
-        long = starts[-1] + _PHRASE - starts[0] >= patience.span
+        wordy = _wordy("".join(pieces[starts[0] : starts[-1]]))
+        long = starts[-1] + _PHRASE - starts[0] >= (patience.span if wordy else patience.wordless)
         if long and _nothing_new("".join(pieces), [offsets[start] for start in starts], last=patience.phrases - 2):
             period = starts[1] - starts[0]
             return _Found("cycle", _traced_back(ids, starts[0], period), period)

@@ -26,13 +26,15 @@ class Steering:
         self.soft = None if endings.margin is None else SoftClose(endings.margin, endings.least)
         self.lifted = False
         """Whether the closer was lifted for the draw under way."""
+        self.turned = False
+        """Whether a hesitant word was the likeliest token of the draw under way until its penalty."""
         self.trials = None if endings.probing is None else TrialAnswers(endings.probing)
         self._endings = endings
         self._closer = closer
         self._doubts = doubts if endings.hesitation else doubts[:0]
         self._doubtful = frozenset(int(token) for token in doubts)
         self._thought = LoopBreaker(THOUGHT) if endings.loops else None
-        self._answer = LoopBreaker(ANSWER) if endings.loops else None
+        self._answer = LoopBreaker(ANSWER, answer=True) if endings.loops else None
         self._code = CodeSpans()
 
     @property
@@ -82,6 +84,7 @@ class Steering:
 
     def change_answer(self, scores: Scores) -> None:
         """Change the logits of the next draw outside of the thought."""
+        self.lifted = self.turned = False
         if self._answer is not None and self._answer.penalises:
             scores.punish(self._answer.penalties())
 
@@ -90,9 +93,11 @@ class Steering:
         budget)."""
         if self._thought is not None and self._thought.penalises:
             scores.punish(self._thought.penalties())
+        self.lifted = self.turned = False
         if len(self._doubts):
+            doubted = scores.likeliest() in self._doubtful
             scores.lower(self._doubts, self._endings.hesitation)
-        self.lifted = False
+            self.turned = doubted and scores.likeliest() not in self._doubtful
         if self._endings.ramp and spent > 0.0:
             closer = scores.of(self._closer)
             level = ramp_level(spent, scores.top(), closer)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from models.errors import CannotMeetError
+from models.plural import counted
+from runtime.control.boundary import may_close
 from runtime.control.soft_close import SoftClose
 from runtime.pace import Deadline
 from runtime.phase import Outlook, Phase
@@ -22,8 +24,11 @@ from runtime.request import Budget
 _LEAST_THOUGHT = 4  # tokens: less room than this is no thought
 _LEAST_ANSWER = 4  # tokens: so long a model is kept from ending a turn that has no answer yet
 _WINDOW = 32
-_AFTER_SENTENCE = " \t\"'”’)]*`」』）"
 _RESERVE_MOST = 512
+
+Ban = Literal["minimum", "opener", "end"]
+"""Why a token was refused: it would have ended a thought below its minimum; opened one after the close; ended the turn
+without an answer."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +65,10 @@ def plan_limits(budget: Budget, *, prompt: int, context: int, closing: int, answ
     `answer`: tokens that answers were found to need at most. A deadline keeps no time for more, nor for more than the
     budget expects; in the context all of the reserve is kept.
 
-    A budget that does not fit beside the answer's reserve is lowered to what fits; a longest answer that does not fit
-    is a bound, but only as much as the default is kept free for it. Raises `CannotMeetError` if the prompt leaves no
-    room for an answer (and, with thinking, for a few tokens of thought).
+    A budget, or a least thought, that does not fit beside the answer's reserve is lowered to what fits; a longest
+    answer that does not fit is a bound, but only as much as the default is kept free for it. Raises `CannotMeetError`
+    if the prompt leaves no room for an answer (and, with thinking, for a few tokens of thought), or for a least thought
+    that is firm.
     """
     usual = default_reserve(context) if budget.expected_answer is None else budget.expected_answer
     reserve = budget.answer_reserve if budget.answer_reserve is not None else usual
@@ -84,6 +90,12 @@ def plan_limits(budget: Budget, *, prompt: int, context: int, closing: int, answ
     room = left - reserve - closing
     known = answer if budget.expected_answer is None else budget.expected_answer
     timed = reserve if known is None else min(reserve, known)
+    if budget.firm and budget.minimum > room:
+        raise CannotMeetError(
+            f"A thought of at least {counted(budget.minimum, 'token')} cannot be kept: the prompt has {prompt} of the "
+            f"context's {context} tokens, {reserve} are kept for the answer and {closing} for closing the thought, so "
+            f"{room} are left. Lower it (--min-thinking), shorten the prompt, or use a larger context (--context)."
+        )
     thinking = room if budget.tokens is None else min(budget.tokens, room)
     return Limits(
         thinking=0 if budget.off else thinking,
@@ -102,7 +114,7 @@ class View(NamedTuple):
     turn began; `opening`: nothing was said yet, and what is held back may become an opener; `step`: seconds that a
     token takes now; `begun`: when the first one was on its way; `looping`: what is said in this phase goes in circles
     and could not be turned; `sure`: a trial answer was sure; `margin`: at a boundary, how far (nats) the closer is
-    below the most likely token, None: not looked.
+    below the most likely token, None: not looked; `hinted`: a hint waits to be put in, or nothing was drawn behind it.
     """
 
     phase: Phase
@@ -119,6 +131,7 @@ class View(NamedTuple):
     looping: bool = False
     sure: bool = False
     margin: float | None = None
+    hinted: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,43 +148,33 @@ CONTINUE = Ruling()
 Rule = Callable[[View, Limits], CloseReason | None]
 
 
-def at_boundary(tail: str) -> bool:
-    """Whether a thought may end here: after a newline or a sentence's end (a point after a digit is none: 3.14)."""
-    if tail.endswith("\n"):
-        return True
-    text = tail.rstrip(_AFTER_SENTENCE)
-    if not text:
-        return False
-    if text[-1] == ".":
-        return not text[-2:-1].isdigit()
-    return text[-1] in "!?。！？\n"
-
-
 def asked_by_user(view: View, limits: Limits) -> CloseReason | None:
     """Answer now."""
     return "user" if view.wants_answer else None
 
 
 def budget_spent(view: View, limits: Limits) -> CloseReason | None:
-    """At B at the latest; before it at a boundary in the last min(32, B/4) tokens."""
+    """At B at the latest; before it at a boundary in the last min(32, B/4) tokens, unless a hint has that boundary."""
     if view.phase is not Phase.THINKING:
         return None
     left = limits.thinking - view.thinking_tokens
     if left <= 0:
         return "budget"
-    near = limits.sentence and left <= min(_WINDOW, limits.thinking // 4) and view.thinking_tokens >= limits.minimum
-    return "budget" if near and view.settled and at_boundary(view.tail) else None
+    if not limits.sentence or view.thinking_tokens < limits.minimum or view.hinted or not view.settled:
+        return None
+    return "budget" if may_close(view.tail, left, min(_WINDOW, limits.thinking // 4)) else None
 
 
 def deadline_near(view: View, limits: Limits) -> CloseReason | None:
-    """While the answer's time is still whole; before that at a boundary, in as many tokens as before a budget's end."""
+    """While the answer's time is still whole; before that at a boundary, in as many tokens as before a budget's end,
+    unless a hint has that boundary."""
     if limits.deadline is None or view.phase is not Phase.THINKING:
         return None
     left = limits.deadline.thinking_left(view.now, view.step, view.begun)
     if left <= view.step:
         return "deadline"
-    near = left <= min(_WINDOW, (view.thinking_tokens + left / max(view.step, 1e-9)) / 4) * view.step
-    return "deadline" if near and view.settled and at_boundary(view.tail) else None
+    window = min(_WINDOW, (view.thinking_tokens + left / max(view.step, 1e-9)) / 4) * view.step
+    return "deadline" if not view.hinted and view.settled and may_close(view.tail, left, window) else None
 
 
 def going_in_circles(view: View, limits: Limits) -> CloseReason | None:
@@ -265,12 +268,12 @@ class ThinkingControl:
         self.close = self.close or "natural"
         return Ruling(finish="stop")
 
-    def permits_end(self, view: View) -> bool:
-        """Whether the model may end its turn: not below the minimum of thought, and, for the first few tokens, not
-        without an answer."""
+    def ban_on_end(self, view: View) -> Ban | None:
+        """Why the model may not end its turn: not below the minimum of thought, and, for the first few tokens, not
+        without an answer. None: it may."""
         if view.phase is Phase.THINKING:
-            return view.thinking_tokens >= self.limits.minimum
-        return view.has_answer or view.answer_tokens >= _LEAST_ANSWER
+            return "minimum" if view.thinking_tokens < self.limits.minimum else None
+        return None if view.has_answer or view.answer_tokens >= _LEAST_ANSWER else "end"
 
     def ended(self, view: View, finish: Finish, *, late: bool) -> None:
         """The turn is over, by whatever, or `late`: why the thought ended, if nothing told so before."""
@@ -283,12 +286,12 @@ class ThinkingControl:
         else:
             self.close = self.close or "natural"
 
-    def permits(self, view: View, outlook: Outlook) -> bool:
-        """Whether a token that would do this may be taken.
+    def ban(self, view: View, outlook: Outlook) -> Ban | None:
+        """Why a token that would do this may not be taken; None: it may.
 
         Below the minimum no closer may come: the next most likely token that does not close is taken in its place, so
         the thought goes on in the model's own words. Once a thought was closed, or an answer begun, none may open.
         """
         if outlook.closes and view.thinking_tokens < self.limits.minimum:
-            return False
-        return not (outlook.opens_again or (outlook.opens and self.close is not None))
+            return "minimum"
+        return "opener" if outlook.opens_again or (outlook.opens and self.close is not None) else None

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from models.errors import UsageError
 from models.plain_text import shorten
 from runtime.backends.backend import ModelFacts
 from runtime.control.effort import effort_tokens
 from runtime.events import Done, Failed
-from runtime.ladder.judgement import Judgement, cast_votes, judge, judge_vote
+from runtime.ladder.judgement import Judgement, cast_votes, judge, judge_vote, others
 from runtime.ladder.rung import LOW, Rung, low_rungs, sure_from
-from runtime.reply import Decision, Finish, Reply
+from runtime.ladder.thought import Judged, Thought
+from runtime.poll import summed_usage
+from runtime.reply import Decision, Finish, Reply, Vote
 from runtime.request import LADDER_VOTES, Budget, Polled, Request, Sampling
 from runtime.verification import FLAG, UNSURE, own_doubt, without_own_doubt
 from runtime.votes import Same
-from runtime.voting import TEMPERATURE, summed_usage
+from runtime.voting import TEMPERATURE
 
 _LEAST_SECONDS = 0.01
 _SHOWN = 60
@@ -41,19 +43,24 @@ class Climb:
         self._sure = sure_from(facts)
         self._low = low_rungs(facts, recomputed=recomputed)
         self._most = effort_tokens("high", facts)
-        self._replies: list[Reply] = []
-        self._voters: list[Reply] = []
-        self._leader: Reply | None = None
+        self._thoughts: list[Thought] = []
+        self._voters: list[Thought] = []
+        self._leader: Thought | None = None
         self._asked: list[int | None] = []
+        self._seeds: list[int | None] = []
+        """What the draws of the last rung's thoughts began with."""
         self._drawn = 0
-        self._spans: list[float] = []
-        self._judging: list[float] = []
-        self._decisions: list[Decision] = []
+        self._spent = 0.0
+        """Seconds from the first rung's start until the last one was judged."""
+        self._span = self._judging = 0.0
+        """Seconds of the last rung without its judging, and of the longest judging so far."""
+        self._course: list[Thought | Decision] = []
+        """All thoughts, and what was decided between them."""
 
     @property
     def answers(self) -> tuple[str, ...]:
         """What the rungs so far said."""
-        return tuple(reply.answer for reply in self._replies if reply.answer)
+        return tuple(one.reply.answer for one in self._thoughts if one.reply.answer)
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -69,7 +76,7 @@ class Climb:
     def spent_time(self) -> bool:
         """Whether the deadline leaves no time for another rung as long as the last."""
         left = self._seconds_left
-        return left is not None and self._spans[-1] >= left
+        return left is not None and self._span >= left
 
     def takes(self, rung: Rung) -> bool:
         """Whether this rung is worth asking: one that pays, and that asks something else than the last one did."""
@@ -90,12 +97,12 @@ class Climb:
         self._asked.append(tokens)
         asked = replace(self._request, budget=budget, confidence=True)
         if rung.name != "votes":
+            self._seeds = [self._drawing.seed if self._drawing.temperature else None]
             return [asked]
-        found: list[Request] = []
-        for _ in range(rung.thoughts):
-            self._drawn += 1
-            found.append(replace(asked, sampling=self._drawn_by(self._drawn)))
-        return found
+        draws = [self._drawn_by(self._drawn + number) for number in range(1, rung.thoughts + 1)]
+        self._drawn += len(draws)
+        self._seeds = [drawn.seed for drawn in draws]
+        return [replace(asked, sampling=drawn) for drawn in draws]
 
     def _drawn_by(self, number: int) -> Sampling:
         """How a thought that votes is drawn; the one before them all had the first seed."""
@@ -107,37 +114,59 @@ class Climb:
         seconds = self._request.budget.seconds
         return None if seconds is None else seconds - self._spent - reply.timings.total_s
 
-    def add(self, rung: Rung, replies: Sequence[Reply], judging: float) -> Judgement:
-        """A rung is over, and was judged in so many seconds: whether the answer stands. There is at least one reply."""
-        previous = self.answers
-        self._replies += replies
-        self._spans.append(max(reply.timings.total_s for reply in replies))
-        self._judging.append(judging)
+    def add(self, rung: Rung, judged: Mapping[int, Judged]) -> Judgement:
+        """A rung is over: whether the answer stands. `judged`: what came of its requests, by their places; there is at
+        least one."""
+        previous, begun, tokens = [one.reply for one in self._thoughts], self._spent, self._thinking_tokens
+        came = [Thought(judged[place].reply, rung.name, begun, tokens, self._seeds[place]) for place in sorted(judged)]
+        self._thoughts += came
+        self._course += came
+        self._span = max(one.reply.timings.total_s for one in came)
+        self._judging = max(self._judging, *(one.seconds for one in judged.values()))
+        self._spent += max(one.reply.timings.total_s + one.seconds for one in judged.values())  # judged side by side
         if self._asked[-1] == self._tokens(Rung("votes", self._most)):
-            self._voters += replies
+            self._voters += came
         if rung.name == "votes":
-            verdict, self._leader = judge_vote(self._voters, LADDER_VOTES - 1 - self._drawn, self._same)
+            votes = [one.reply for one in self._voters]
+            verdict, leader = judge_vote(votes, LADDER_VOTES - 1 - self._drawn, self._same)
+            self._leader = next(one for one in self._voters if one.reply is leader)
         else:
-            self._leader = replies[0]
-            verdict = judge(replies[0], previous, self._same, self._sure)
+            self._leader = came[0]
+            reply = came[0].reply
+            verdict = judge(reply, others(reply, previous, self._same), self._same, self._sure)
         self._note(rung, verdict)
         return verdict
 
-    def compared(self, seconds: float) -> None:
-        """So long it took to hold the answers of the last rung against each other: that is judging, too."""
-        self._judging[-1] += seconds
+    def compared(self, judging: float, seconds: float) -> None:
+        """Behind a judging of so many seconds it took so long to hold the answers of the last rung against each other:
+        that is judging, too."""
+        self._judging = max(self._judging, judging + seconds)
+        self._spent += seconds
+
+    def leave(self, why: Literal["user", "deadline"]) -> None:
+        """There are rungs above, but the climb ends here."""
+        words, spent, limit = "its user asked for the answer: no other rung is asked", None, None
+        if why == "deadline":
+            words, limit = "no time is left for a rung as long as the last (seconds)", self._request.budget.seconds
+            spent = round(self._spent, 3)
+        self._course.append(Decision(self._thinking_tokens, why, spent, limit, words, rung=self._thoughts[-1].rung))
 
     def _note(self, rung: Rung, verdict: Judgement) -> None:
         """For the trace; what a check says may quote the thought."""
         failed = verdict.failed
         why = verdict.reason if failed is None else f"the check {failed.name} failed"
         stands = "stands" if verdict.accepted and not verdict.open else "does not stand"
-        self._decisions.append(
+        self._course.append(
             Decision(
-                sum(reply.usage.thinking_tokens for reply in self._replies), "rung", verdict.number, verdict.limit,
-                f"the answer of the rung {rung.name} {stands}: {why}", "" if failed is None else failed.detail,
+                self._thinking_tokens,
+                "rung",
+                verdict.number,
+                verdict.limit,
+                f"the answer of the rung {rung.name} {stands}: {why}",
+                "" if failed is None else failed.detail,
+                rung.name,
             )
-        )  # fmt: skip
+        )
 
     def failed(self, failure: Failed, index: int) -> Done | Failed:
         """What a rung that cannot be asked ends with: what the rungs before it said is not lost."""
@@ -149,10 +178,11 @@ class Climb:
         """The reply that leads, with what all rungs cost; flagged where even that does not stand. Where its answer is
         not whole, the last whole one is told in its place, and what cut the other one short is why it is flagged. What
         it stands by is one of its checks. `cancelled`: the climb was broken off."""
-        last = self._leader if self._leader is not None else self._replies[-1]
-        whole = [reply for reply in self._replies if _whole(reply)]
-        reply = last if _whole(last) or not whole else whole[-1]
-        usage = summed_usage(reply, self._replies)
+        last = self._leader if self._leader is not None else self._thoughts[-1]
+        whole = [one for one in self._thoughts if _whole(one.reply)]
+        told = last if _whole(last.reply) or not whole else whole[-1]
+        reply, replies = told.reply, [one.reply for one in self._thoughts]
+        usage = summed_usage(reply, replies)
         trials = usage.answer_tokens - reply.usage.answer_tokens
         usage = replace(usage, probe_tokens=usage.probe_tokens + trials, answer_tokens=reply.usage.answer_tokens)
         finish: Finish = "cancelled" if cancelled else reply.finish
@@ -162,39 +192,59 @@ class Climb:
         if verdict.accepted:
             flags = without_own_doubt(flags)  # others say the same, or it was computed again
         if not verdict.accepted and finish in ("stop", "length"):
-            said = ", ".join(dict.fromkeys(f'"{shorten(answer, _SHOWN)}"' for answer in self.answers))
+            told_of = dict.fromkeys(f'"{shorten(answer, _SHOWN)}"' for answer in self.answers)
             # what cut short an answer that is not told; what a check of it failed by is the verdict's reason already
-            cut = () if reply is last else tuple(one for one in last.flags if not one.startswith(FLAG))
+            cut = () if told is last else tuple(one for one in last.reply.flags if not one.startswith(FLAG))
             reason = f"{verdict.reason} ({', '.join(cut)})" if cut else verdict.reason
             own = own_doubt(reply)
             flags = without_own_doubt(flags) if own and own in reason else flags
-            flags = (*flags, f"{UNSURE}{reason}; the rungs said: {said}")
-        timings = replace(reply.timings, total_s=sum(self._spans))
-        overshoot = max(one.budget.overshoot_tokens for one in self._replies)
+            flags = (*flags, f"{UNSURE}{reason}; the rungs said: {', '.join(told_of)}")
+        overshoot = max(one.budget.overshoot_tokens for one in replies)
         seconds = self._request.budget.seconds
         budget = replace(reply.budget, seconds=seconds, effort="auto", overshoot_tokens=overshoot)
-        votes = cast_votes(self._voters) if self._drawn and len(self._voters) > 1 else ()
         return replace(
             reply,
             finish=finish,
             usage=usage,
-            timings=timings,
+            timings=told.timings(self._spent),
             budget=budget,
             checks=checks,
             flags=flags,
-            votes=votes,
-            decisions=(*reply.decisions, *self._decisions),
+            votes=self._votes(told),
+            decisions=tuple(self._decisions(told)),
         )
 
     @property
-    def _spent(self) -> float:
-        return sum(self._spans) + sum(self._judging)
+    def _has_vote(self) -> bool:
+        """Whether the thoughts have voted."""
+        return self._drawn > 0 and len(self._voters) > 1
+
+    def _votes(self, told: Thought) -> tuple[Vote, ...]:
+        if not self._has_vote:
+            return ()
+        seeds = [one.seed for one in self._voters]
+        return cast_votes([one.reply for one in self._voters], self._same, seeds=seeds, told=told.reply)
+
+    def _decisions(self, told: Thought) -> Iterator[Decision]:
+        """All that was decided on all rungs, in order, but in the thoughts that stand among the votes beside this one:
+        what was put in by force adds up over both."""
+        beside = self._voters if self._has_vote else []
+        for step in self._course:
+            if isinstance(step, Decision):
+                yield step
+            elif step is told or not any(step is one for one in beside):
+                yield from step.decisions
+
+    @property
+    def _thinking_tokens(self) -> int:
+        """Of all thoughts so far."""
+        return sum(one.reply.usage.thinking_tokens for one in self._thoughts)
 
     @property
     def _seconds_left(self) -> float | None:
         """What the deadline leaves for the next rung, before a judging as long as the longest so far; None without."""
         seconds = self._request.budget.seconds
-        return None if seconds is None else seconds - self._spent - max(self._judging, default=0.0)
+        return None if seconds is None else seconds - self._spent - self._judging
 
     def _tokens(self, rung: Rung) -> int | None:
         given = self._bound

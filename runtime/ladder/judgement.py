@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from models.plural import counted, plural
 from runtime.reply import Check, CloseReason, Reply, Vote
 from runtime.verification import FLAG, own_doubt
-from runtime.votes import Ballot, Same, decided, tally
+from runtime.votes import Ballot, Same, classes, decided, same_text, tally
 
 _MAJORITY: Final = 0.5
 _ENDED: Final[dict[CloseReason, str]] = {
@@ -46,8 +47,9 @@ def judge(reply: Reply, previous: Sequence[str], same: Same, sure: float) -> Jud
     """Whether the reply of one thought stands, given the answers of the rungs before it.
 
     A failed check, or one that was not made, always sends it on. It stands if it was computed again; else, where its
-    own thought has nothing against it, if a rung before it said the same, or if its thought ended by itself and the
-    model was `sure` of the answer (a probability). A check of form alone proves nothing.
+    own thought has nothing against it, if a rung before it said the same (see `others`), or if its thought ended by
+    itself and the model was `sure` of the answer (a probability), unless a hint told it what to be sure of. A check of
+    form alone proves nothing.
     """
     if _refused(reply):
         return _refusal(reply)
@@ -59,6 +61,8 @@ def judge(reply: Reply, previous: Sequence[str], same: Same, sure: float) -> Jud
     alike = 1 + sum(same(answer, reply.answer) for answer in previous)
     if alike > 1:
         return Judgement(True, f"{alike} rungs agree", "agreement", number=alike)
+    if hinted(reply):
+        return Judgement(False, "its thought was hinted, and nothing else confirms it")
     how = _ENDED.get(reply.close)
     if how is None or reply.confidence is None:
         return Judgement(False, "nothing confirms it")
@@ -73,14 +77,14 @@ def judge_vote(replies: Sequence[Reply], outstanding: int, same: Same) -> tuple[
     """Whether the vote of thoughts on one question stands, and the reply that leads it. There is at least one reply.
 
     A whole answer that no check failed, its thought's own among them, has a vote, of its confidence's weight. One that
-    was computed again ends the vote. Else more than half of the weight and two thoughts have to be behind it; it is
-    open as long as `outstanding` thoughts, not yet drawn, could change it.
+    was computed again ends the vote. Else more than half of the weight and two thoughts have to be behind it, of which
+    all that were hinted count as one; it is open as long as `outstanding` thoughts, not yet drawn, could change it.
     """
     for reply in replies:
         truth = _recomputed(reply)
         if truth is not None and not _refused(reply):
             return Judgement(True, f"computed again by {truth.name}", "truth"), reply
-    ballots = _ballots(replies)
+    ballots = _ballots(replies, same)
     if not ballots:
         leader = replies[_leader(replies, same)]
         return replace(_refusal(leader), open=outstanding > 0), leader
@@ -92,27 +96,68 @@ def judge_vote(replies: Sequence[Reply], outstanding: int, same: Same) -> tuple[
     if behind < cast:
         reason += f", with {outcome.share:.0%} of the weight"
     if void:
-        they = "has none: it was" if void == 1 else "have none: they were"
-        itself = "doubts itself" if void == 1 else "doubt themselves"
+        they = plural(void, "has none: it was", "have none: they were")
+        itself = plural(void, "doubts itself", "doubt themselves")
         reason += f" ({void} more {they} stopped, failed a check, {itself}, or gave no answer)"
-    accepted = outcome.share > _MAJORITY and behind > 1
+    echoes = _echoes(replies, same)
+    if echoes:
+        repeat, count = plural(len(echoes), "repeats", "repeat"), plural(len(echoes), "counts", "count")
+        reason += (
+            f"; {counted(len(echoes), 'hinted thought')} only {repeat} another hinted one, and {count} for nothing"
+        )
+    accepted = outcome.share > _MAJORITY and len(set(first.branches) - echoes) > 1
     still = not (accepted and decided(ballots, outstanding, None, same)) and outstanding > 0
     by: Literal["agreement", ""] = "agreement" if accepted else ""
     verdict = Judgement(accepted, reason, by, open=still, number=round(outcome.share, 4), limit=_MAJORITY)
     return verdict, replies[first.branches[0]]
 
 
-def cast_votes(replies: Sequence[Reply]) -> tuple[Vote, ...]:
-    """The thoughts as a reply tells them; of no weight is one that had no vote."""
-    weights = {ballot.branch: ballot.weight for ballot in _ballots(replies)}
+def others(reply: Reply, previous: Sequence[Reply], same: Same) -> tuple[str, ...]:
+    """What the rungs before it said, for `judge`: hinted thoughts that say the same are one voice, for their hint may
+    have told them what to say."""
+    echoes = [one for one in previous if hinted(one) and same(one.answer, reply.answer)]
+    told = [] if hinted(reply) else echoes[:1]
+    return tuple(one.answer for one in previous if one.answer and not hinted(one)) + tuple(one.answer for one in told)
+
+
+def hinted(reply: Reply) -> bool:
+    """Whether a hint was put into its thought."""
+    return any(one.rule == "hint" and one.number for one in reply.decisions)
+
+
+def cast_votes(
+    replies: Sequence[Reply], same: Same = same_text, *, seeds: Sequence[int | None] = (), told: Reply | None = None
+) -> tuple[Vote, ...]:
+    """The thoughts as a reply tells them; of no weight is one that had no vote. `seeds`: what their draws began with,
+    `told`: the reply that is told, which may be one of theirs."""
+    weights = {ballot.branch: ballot.weight for ballot in _ballots(replies, same)}
     return tuple(
-        Vote(one.answer, round(weights.get(place, 0.0), 4), one.close, one.usage.thinking_tokens)
+        Vote.of(
+            one,
+            weights.get(place, 0.0),
+            seed=seeds[place] if seeds else None,
+            agrees=same(one.answer, told.answer) if told is not None and place in weights else None,
+            chosen=one is told,
+        )
         for place, one in enumerate(replies)
     )
 
 
-def _ballots(replies: Sequence[Reply]) -> list[Ballot]:
-    return [_ballot(place, reply) for place, reply in enumerate(replies) if _votes(reply)]
+def _ballots(replies: Sequence[Reply], same: Same) -> list[Ballot]:
+    """The votes; of what hinted thoughts say alike, the heaviest alone has any weight."""
+    echoes = _echoes(replies, same)
+    ballots = [_ballot(place, reply) for place, reply in enumerate(replies) if _votes(reply)]
+    return [replace(one, weight=0.0) if one.branch in echoes else one for one in ballots]
+
+
+def _echoes(replies: Sequence[Reply], same: Same) -> set[int]:
+    """The places of hinted thoughts that say what a heavier one, hinted too, says."""
+    told = [_ballot(place, reply) for place, reply in enumerate(replies) if _votes(reply) and hinted(reply)]
+    found: set[int] = set()
+    for alike in classes([one.answer for one in told], same):
+        heaviest = max(alike, key=lambda member: told[member].weight)
+        found |= {told[member].branch for member in alike if member != heaviest}
+    return found
 
 
 def _ballot(place: int, reply: Reply) -> Ballot:

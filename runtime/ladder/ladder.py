@@ -19,6 +19,7 @@ from runtime.judges import Judges
 from runtime.ladder.climb import Climb, polled
 from runtime.ladder.judgement import Judgement
 from runtime.ladder.rung import Rung, recomputes, rungs
+from runtime.ladder.thought import Judged
 from runtime.outer_responder import OuterResponder
 from runtime.reply import Reply
 from runtime.request import LADDER_VOTES, Request
@@ -27,15 +28,6 @@ from runtime.verification import verified
 from runtime.verifiers.verifier import Verifier
 from runtime.votes import Same
 from runtime.voting import forwarder
-
-
-@dataclass(frozen=True)
-class _Checked:
-    """A thought's reply with its checks, and the seconds that they took; `interrupted`: before all were made."""
-
-    reply: Reply
-    seconds: float
-    interrupted: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +40,11 @@ class _Told:
     last: bool
     cancelled: bool
 
+    @property
+    def stands(self) -> bool:
+        """Whether nothing can change the answer, nor has to confirm it."""
+        return self.verdict.accepted and not self.verdict.open
+
 
 @dataclass
 class _Asked:
@@ -56,7 +53,7 @@ class _Asked:
     index: int
     branches: list[int]
     coming: int
-    checked: dict[int, _Checked] = field(default_factory=dict)
+    checked: dict[int, Judged] = field(default_factory=dict)
     failure: Failed | None = None
     cast: int = 0
 
@@ -89,30 +86,35 @@ class LadderResponder(OuterResponder):
 
     def respond_many(self, requests: Sequence[Request], control: Control | None = None) -> Iterator[Event]:
         """Events of all rungs that were climbed; `Done` holds the reply that leads, with the tokens of all. `branch` is
-        the request's index."""
+        the request's index. Whoever asks for the answer now gets what the rung under way says."""
         control = control or Control()
         climbs = [self._climb(request) for request in requests]
         steps = rungs(self.facts)
-        waiting = list(range(len(requests)))
+        waiting: dict[int, Judgement | None] = dict.fromkeys(range(len(requests)))
         for place, rung in enumerate(steps):
+            for index, verdict in list(waiting.items()):
+                if verdict is not None and control.wants_answer:  # it was asked for between two rungs
+                    del waiting[index]
+                    climbs[index].leave("user")
+                    yield Done(climbs[index].result(verdict), index)
             asking = [index for index in waiting if climbs[index].takes(rung)]
-            climbing = [index for index in waiting if index not in asking]
+            climbing = {index: verdict for index, verdict in waiting.items() if index not in asking}
             if asking:
                 with contextlib.closing(self._rung(rung, climbs, asking, control)) as events:
                     for event in events:
                         if not isinstance(event, _Told):
                             yield event
                             continue
-                        index, climb, verdict = event.index, climbs[event.index], event.verdict
-                        onward = next((one for one in steps[place + 1 :] if climb.takes(one)), None)
-                        stands = verdict.accepted and not verdict.open
-                        if stands or event.last or event.cancelled or climb.spent_time or onward is None:
-                            yield Done(climb.result(verdict, cancelled=event.cancelled and not stands), index)
+                        index, climb = event.index, climbs[event.index]
+                        onward = _onward(event, climb, steps[place + 1 :], control)
+                        if onward is None:
+                            cancelled = event.cancelled and not event.stands
+                            yield Done(climb.result(event.verdict, cancelled=cancelled), index)
                             continue
-                        climbing.append(index)
+                        climbing[index] = event.verdict
                         if onward.name != rung.name:
-                            yield Climbed(onward.name, verdict.reason, index)
-            waiting = sorted(climbing)
+                            yield Climbed(onward.name, event.verdict.reason, index)
+            waiting = dict(sorted(climbing.items()))
             if not waiting:
                 return
 
@@ -138,7 +140,7 @@ class LadderResponder(OuterResponder):
         forward = forwarder(control, inner, {own.index: own.branches for own in open_ones.values()})
         control.on_change(forward)
 
-        def arrived(branch: int, checked: _Checked) -> Iterator[_Told]:
+        def arrived(branch: int, checked: Judged) -> Iterator[_Told]:
             own = owners[branch]
             own.coming -= 1
             own.checked[branch] = checked
@@ -151,7 +153,7 @@ class LadderResponder(OuterResponder):
             return inner.cancelled or control.stopped(index)  # a Ctrl-C in here cancels the inner one alone
 
         try:
-            with Judges[_Checked](lambda: inner.cancelled) as judges:
+            with Judges[Judged](lambda: inner.cancelled) as judges:
                 for event in self.inner.respond_many(asked, inner):
                     own = owners[event.branch]
                     if isinstance(event, Done):
@@ -205,18 +207,17 @@ class LadderResponder(OuterResponder):
     def _added(self, rung: Rung, own: _Asked, climb: Climb) -> Judgement:
         """The climb has passed this rung: what is held of its answers."""
         start = self._clock()
-        replies = [own.checked[branch].reply for branch in own.branches if branch in own.checked]
-        verdict = climb.add(rung, replies, max(one.seconds for one in own.checked.values()))
-        climb.compared(self._clock() - start)
+        verdict = climb.add(rung, {branch - own.branches[0]: one for branch, one in own.checked.items()})
+        climb.compared(max(one.seconds for one in own.checked.values()), self._clock() - start)
         return verdict
 
-    def _judgement(self, reply: Reply, climb: Climb, stopped: Callable[[], bool]) -> Callable[[], _Checked]:
+    def _judgement(self, reply: Reply, climb: Climb, stopped: Callable[[], bool]) -> Callable[[], Judged]:
         """What judges a thought's reply, to be called by another thread."""
         start = self._clock()
         left = climb.seconds_after(reply)
         verifiers = self._verifiers if reply.finish in ("stop", "length") else ()
 
-        def check() -> _Checked:
+        def check() -> Judged:
             interrupted = False
 
             def noticed() -> bool:
@@ -228,6 +229,20 @@ class LadderResponder(OuterResponder):
             checked = verified(
                 reply, verifiers, options=climb.options, seconds=seconds, clock=self._clock, stopped=noticed
             )
-            return _Checked(checked, self._clock() - start, interrupted)
+            return Judged(checked, self._clock() - start, interrupted)
 
         return check
+
+
+def _onward(told: _Told, climb: Climb, above: Sequence[Rung], control: Control) -> Rung | None:
+    """The rung to climb to; None: the climb ends here, which it notes where there is one."""
+    onward = next((one for one in above if climb.takes(one)), None)
+    if told.stands or told.last or told.cancelled or onward is None:
+        return None
+    if control.wants_answer:
+        climb.leave("user")
+        return None
+    if climb.spent_time:
+        climb.leave("deadline")
+        return None
+    return onward

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Final, Generic, Literal, TypeVar
 
+from models.plural import counted, plural
 from runtime.ladder.rung import SURE
 from runtime.profile.profile import EffortTokens
 from runtime.votes import Same
@@ -23,7 +24,7 @@ Value = TypeVar("Value")
 KEPT: Final = 0.99
 """Share of the unlimited thought's accuracy that an early exit has to keep."""
 LEAST_PROBLEMS: Final = 30
-"""For an early exit. Where none of n answers is lost, up to 3/n of all may still be (rule of three): a tenth at 30."""
+"""For any choice. Where none of n answers is lost, up to 3/n of all may still be (rule of three): a tenth at 30."""
 RIGHT: Final = 0.95
 """Share of the answers taken for their confidence that has to be right."""
 SHARES: Final[Mapping[str, float]] = {"low": 0.60, "medium": 0.90, "high": 0.99}
@@ -111,10 +112,14 @@ def choose_least(free: Sample) -> int:
 
 
 def choose_reserve(free: Sample, context: int) -> Choice[int]:
-    """Twice the longest answer, at most a quarter of the context; the default where an answer was cut off."""
+    """Twice the longest answer, at most a quarter of the context; the default where an answer was cut off, or where a
+    longer one may well have been missed."""
     if not all(free.whole):
         cut = len(free.whole) - sum(free.whole)
         return Choice(None, f"{cut} of {len(free.whole)} answers did not end by themselves")
+    few = few_problems(free)
+    if few:
+        return Choice(None, few)
     longest = max(free.answer)
     tokens = max(1, min(max(_RESERVE, math.ceil(2 * longest / 16) * 16), context // 4))
     return Choice(tokens, f"the longest of {len(free.answer)} answers took {longest} tokens")
@@ -125,6 +130,9 @@ def choose_closing(own: Sample, others: Mapping[str, Sample]) -> Choice[str]:
 
     All were measured under one budget. The interval is widened for the number of candidates (Bonferroni).
     """
+    few = few_problems(own)
+    if few:
+        return Choice(None, few)
     if not others:
         return Choice(None, "there was no other to try")
     level = 1.0 - 0.05 / len(others)
@@ -173,7 +181,8 @@ def choose_sure(long: Sample) -> Choice[float]:
     """
     known = _ended_with_confidence(long)
     if len(known) < LEAST_PROBLEMS:
-        return Choice(None, f"{len(known)} thoughts that ended by themselves cannot tell; {LEAST_PROBLEMS} can")
+        ended = f"{counted(len(known), 'thought')} that ended by {plural(len(known), 'itself', 'themselves')}"
+        return Choice(None, f"{ended} cannot tell; {LEAST_PROBLEMS} can")
     known.sort(key=lambda one: -one[0])
     best, right = 0, 0
     for place, (level, correct) in enumerate(known, start=1):
@@ -242,11 +251,16 @@ def _climbed(names: Sequence[str], low: Mapping[str, Sample], long: Sample, sure
     return replace(long, correct=tuple(correct), tokens=tuple(tokens))
 
 
+def few_problems(sample: Sample) -> str:
+    """Why so many problems cannot tell anything; empty: they can."""
+    if len(sample.correct) < LEAST_PROBLEMS:
+        return f"{counted(len(sample.correct), 'problem')} cannot tell; at least {LEAST_PROBLEMS} can"
+    return ""
+
+
 def too_few(free: Sample) -> str:
-    """Why no early exit can be judged by so many problems; empty: it can."""
-    if len(free.correct) < LEAST_PROBLEMS:
-        return f"{len(free.correct)} problems cannot tell; at least {LEAST_PROBLEMS} can"
-    return "" if any(free.correct) else "nothing is right without it either"
+    """Why no early exit can be judged by these problems; empty: it can."""
+    return few_problems(free) or ("" if any(free.correct) else "nothing is right without it either")
 
 
 def choose_exits(free: Sample, probe: Sample, soft: Sample, both: Sample) -> Choice[Literal["both", "probe", "soft"]]:
@@ -263,9 +277,13 @@ def choose_efforts(off: Sample, tried: Mapping[int, Sample], free: Sample) -> Ch
     """For each effort the least budget that reaches its share of what unlimited thought gains over none.
 
     The accuracies are first made to rise with the budget (isotonic regression), so that a lucky run does not pass for
-    a sufficient one. Low and medium stay bounded, at the longest natural thought; high is unlimited where no budget
-    reaches it. None: the gain itself is in doubt.
+    a sufficient one. Low and medium stay bounded, at the longest natural thought; high is unlimited, unless a budget
+    reaches it and, problem by problem, surely loses no more than its share allows. None: the gain itself is in doubt,
+    or the problems are few.
     """
+    few = few_problems(free)
+    if few:
+        return Choice(None, few)
     if difference_interval(free.correct, off.correct)[0] <= 0.0:
         return Choice(
             None, f"thinking is not surely better than none: {free.accuracy:.3f} right, {off.accuracy:.3f} without"
@@ -274,15 +292,22 @@ def choose_efforts(off: Sample, tried: Mapping[int, Sample], free: Sample) -> Ch
     curve = rising([off.accuracy, *(tried[budget].accuracy for budget in budgets), free.accuracy])
     none, all_of_it = curve[0], curve[-1]
 
-    def least(share: float) -> int | None:
+    def reaching(share: float) -> list[int]:
         target = none + share * (all_of_it - none) - 1e-9
-        return next((one for one, reached in zip(budgets, curve[1:-1], strict=True) if reached >= target), None)
+        return [one for one, reached in zip(budgets, curve[1:-1], strict=True) if reached >= target]
+
+    def keeps(budget: int) -> bool:
+        allowed = (1.0 - SHARES["high"]) * (all_of_it - none) + 1e-9
+        return difference_interval(tried[budget].correct, free.correct)[0] >= -allowed
 
     longest = _stepped(natural_lengths(free)[-1])
-    low = least(SHARES["low"]) or longest
-    medium = least(SHARES["medium"]) or max(low, longest)
-    efforts = EffortTokens(low, medium, least(SHARES["high"]))
+    low = next(iter(reaching(SHARES["low"])), longest)
+    medium = next(iter(reaching(SHARES["medium"])), max(low, longest))
+    enough = reaching(SHARES["high"])
+    efforts = EffortTokens(low, medium, next(filter(keeps, enough), None))
     reason = f"{free.accuracy:.3f} right with unlimited thought, {off.accuracy:.3f} without any"
+    if enough and efforts.high is None:
+        reason += "; high stays unlimited, for no budget surely loses nothing"
     return Choice(efforts, reason + _not_told_apart(efforts, len(off.correct)))
 
 
@@ -292,7 +317,7 @@ def _not_told_apart(efforts: EffortTokens, problems: int) -> str:
     alike = [name for name, tokens in found.items() if list(found.values()).count(tokens) > 1]
     if not alike:
         return ""
-    several = "1 problem does" if problems == 1 else f"{problems} problems do"
+    several = counted(problems, "problem does", "problems do")
     return f"; {several} not tell {', '.join(alike[:-1])} and {alike[-1]} apart"
 
 

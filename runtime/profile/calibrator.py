@@ -8,6 +8,7 @@ from typing import Final
 
 from models.errors import CannotMeetError
 from models.family import Family
+from models.plural import counted
 from runtime import opening
 from runtime.answers.final_answer import same_final_answer
 from runtime.bench.asking import Asking, Run
@@ -103,6 +104,9 @@ class _Calibrator:
         )
 
     def _closing(self, free: Sample) -> Choice[str]:
+        few = calibration.few_problems(free)
+        if few:
+            return Choice(None, few)
         budget = calibration.half_budget(free)
         own = self._run("closing message", "the family's", budget)
         others = {
@@ -112,6 +116,9 @@ class _Calibrator:
         return calibration.choose_closing(own, others)
 
     def _efforts(self, free: Sample, room: int) -> Choice[EffortTokens]:
+        few = calibration.few_problems(free)
+        if few:
+            return Choice(None, few)
         off = self._run("budget", "off", 0)
         tried = {
             budget: self._run("budget", show_budget(budget), budget)
@@ -197,7 +204,7 @@ class _Calibrator:
 
     def _ask(self, stage: str, setting: str, budget: int | None, endings: Endings) -> Run:
         told = f"{stage}: {setting}" + (f" at {budget} tokens" if budget and stage != "budget" else "")
-        self._tell(f"{told}, {len(self._problems)} problems")
+        self._tell(f"{told}, {counted(len(self._problems), 'problem')}")
         run = self._asking.ask(self._problems, budget, endings=endings, confidence=True)
         right = sum(one.correct for one in run.outcomes) / len(run.outcomes)
         self._tell(f"{told}: {right:.3f} right in {run.seconds:.1f} s")

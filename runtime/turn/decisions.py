@@ -6,15 +6,18 @@ audit, and the tokens of "opened", "hint" and "forced" add up to all that was pu
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from models.plural import counted
 from runtime.control.found_loop import FoundLoop, Kind
 from runtime.control.thinking_control import Limits
 from runtime.phase import Phase
 from runtime.reply import CloseReason, Decision, Finish
 from runtime.request import Budget, Endings
 from runtime.turn.log import ForcedClose, GotTrial, LookedAt, PutHint, RaisedBudget, Step
+from runtime.turn.tally import Fired
 
 Mark = tuple[int, Step]
 """A step of the log that is no draw, behind the thinking tokens that were sampled before it."""
@@ -28,7 +31,8 @@ class Course:
 
     `start`: the phase that the prompt left open; `opened`: tokens forced before the first draw; `thought`: whether
     there was a thought at all; `close`, `finish`: as in the reply; `late`: the deadline left no time for a token more;
-    `circles`: the answer went in circles to its end; `limits`: as they were at its end.
+    `circles`: the answer went in circles to its end; `limits`: as they were at its end; `fired`: the rules that acted
+    on single draws; `hints_left`: hints that waited for a boundary until the thought had ended.
     """
 
     limits: Limits
@@ -38,6 +42,8 @@ class Course:
     marks: tuple[Mark, ...] = ()
     loops: tuple[FoundLoop, ...] = ()
     answer_loops: tuple[FoundLoop, ...] = ()
+    fired: tuple[Fired, ...] = ()
+    hints_left: int = 0
     start: Phase = Phase.BEFORE
     opened: int = 0
     thought: bool = True
@@ -68,19 +74,29 @@ class _Telling:
 
     def told(self) -> Iterator[Decision]:
         """Opening, what came on the way, ending, and what cut the answer off."""
-        course, loops = self._course, list(self._turned)
+        course = self._course
+        acted = [_acted(one, course) for one in course.fired if _of_thought(one)]
+        waiting = deque(sorted([*map(self._turning, self._turned), *acted], key=lambda one: one.token))
         closed = False
         yield from self._opening()
         for token, step in course.marks:
-            while loops and loops[0].token <= token:
-                yield self._turning(loops.pop(0))
+            while waiting and waiting[0].token <= token:
+                yield waiting.popleft()
             closed = closed or isinstance(step, ForcedClose)
             yield from self._of(token, step)
-        yield from map(self._turning, loops)
+        yield from waiting
         if not closed:
             yield self._ending()
+        for _ in range(course.hints_left):
+            why = "the thought ended first" if course.thought else "there was no thought"
+            yield Decision(course.thinking_tokens, "hint", 0, None, f"a hint was left out, for {why}")
+        for one in course.fired:
+            if not _of_thought(one):
+                yield _acted(one, course)
         for loop in course.answer_loops:
             words = f"the answer goes in circles, {_circle(loop)} of it: repetitions are made unlikely for a while"
+            if loop.rows:
+                words = f"the answer repeats its lines, {_circle(loop)} of them: that is let be for a while"
             if loop is not course.answer_loops[-1] or not course.circles:
                 yield Decision(course.thinking_tokens, "repetition", loop.length, None, words)
         if course.finish == "length" and (course.answer_tokens or course.late):
@@ -112,7 +128,7 @@ class _Telling:
                     yield Decision(token, "margin", _rounded(margin), limit, words)
             case GotTrial(answer):
                 self._trial = answer.confidence if answer.tokens else self._trial
-                words = f"a trial answer, for {_tokens(answer.tokens)}"
+                words = f"a trial answer, for {counted(answer.tokens, 'token')}"
                 if not answer.tokens:
                     words = "a trial answer failed"
                 elif not answer.whole:
@@ -121,18 +137,19 @@ class _Telling:
                 yield Decision(token, "trial", _rounded(answer.confidence), limit, words, answer.text)
             case PutHint(text, ids) if ids:
                 yield Decision(token, "hint", len(ids), None, "a hint was put in", text.strip())
-            case PutHint():
-                yield Decision(token, "hint", 0, None, "a hint was left out, for the context has no room for it")
+            case PutHint(late=late):
+                why = "the deadline leaves no time for it" if late else "the context has no room for it"
+                yield Decision(token, "hint", 0, None, f"a hint was left out, for {why}")
             case RaisedBudget(tokens):
                 self._granted += tokens
-                words = f"{_tokens(tokens)} more were granted"
+                words = f"{counted(tokens, 'token')} more were granted"
                 yield Decision(token, "more", tokens, self._given, words)
             case ForcedClose():
                 yield self._closing(token, step)
                 if step.ids or step.retract:
                     words = "put in to close the thought"
                     if step.retract:
-                        words += f"; taken back before that: {_tokens(step.retract)}"
+                        words += f"; taken back before that: {counted(step.retract, 'token')}"
                     yield Decision(token, "forced", len(step.ids), None, words)
 
     def _turning(self, loop: FoundLoop) -> Decision:
@@ -193,6 +210,8 @@ class _Telling:
                 return Decision(token, reason, token, None, "an error ended the turn")
             case _:
                 words = "the model closed the thought" if course.thought else "the model answered without a thought"
+                if course.start is Phase.THINKING and not course.thought:
+                    words = "the model closed the thought at once"
                 return Decision(token, reason, token, None, words)
 
     def _budget_words(self, token: int) -> str:
@@ -219,12 +238,32 @@ class _Telling:
         return Decision(course.thinking_tokens, "length", course.answer_tokens, most, words)
 
 
+def _of_thought(fired: Fired) -> bool:
+    """Whether the rule acts on thoughts, and not on what follows them."""
+    return fired.rule not in ("opener", "end")
+
+
+def _acted(fired: Fired, course: Course) -> Decision:
+    """One decision for all draws that a rule acted on."""
+    draws = f"at {counted(fired.count, 'draw')}"
+    match fired.rule:
+        case "minimum":
+            least = counted(course.limits.minimum, "token")
+            words = f"the thought was kept from ending before {least}, {draws}"
+        case "opener":
+            words = f"the model was kept from opening another thought, {draws}"
+        case "end":
+            words = f"the model was kept from ending its turn without an answer, {draws}"
+        case "hesitation":
+            taken = f"{course.endings.hesitation:g} nats less"
+            words = f"a hesitant word was the likeliest, and {taken} made another one so, {draws}"
+        case "ramp":
+            words = f"the closer was made likelier, near the budget's end, {draws}"
+    return Decision(fired.token, fired.rule, fired.count, None, words)
+
+
 def _circle(loop: FoundLoop) -> str:
-    return f"by {_KINDS[loop.kind]} of {_tokens(loop.length)} since token {loop.since}"
-
-
-def _tokens(count: int) -> str:
-    return f"{count} token{'' if count == 1 else 's'}"
+    return f"by {_KINDS[loop.kind]} of {counted(loop.length, 'token')} since token {loop.since}"
 
 
 def _rounded(number: float | None) -> float | None:

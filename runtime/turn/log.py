@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, field
 from typing import Any, get_args
 
+from runtime.control.thinking_control import Ban
 from runtime.control.trial_answers import TrialAnswer
 from runtime.reply import CloseReason
 from runtime.responder import Wish
@@ -19,11 +20,19 @@ from runtime.turn.clock import TurnTimes
 @dataclass(frozen=True)
 class Drew:
     """A token was drawn. `lifted`: the closer's odds were raised for the draw; `log_probability`: of a token of an
-    answer that tells how sure it is."""
+    answer that tells how sure it is; `banned`: why a likelier one was refused; `turned`: it came in the place of a
+    hesitant word, for the penalty on those."""
 
     token: int
     lifted: bool = False
     log_probability: float | None = None
+    banned: Ban | None = None
+    turned: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is no more to say of it than the token."""
+        return self == Drew(self.token)
 
 
 @dataclass(frozen=True)
@@ -39,10 +48,11 @@ class ForcedClose:
 
 @dataclass(frozen=True)
 class PutHint:
-    """A hint was put in as `text`; without ids it did not fit and was left out."""
+    """A hint was put in as `text`; without ids it was left out, `late`: for lack of time, else of room."""
 
     text: str = ""
     ids: tuple[int, ...] = ()
+    late: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,8 +133,8 @@ def steps_as_json(steps: Iterable[Step]) -> list[Any]:
     found: list[Any] = []
     for step in steps:
         if isinstance(step, Drew):
-            if step.lifted or step.log_probability is not None:
-                found.append(["drew", step.token, step.lifted, step.log_probability])
+            if not step.plain:
+                found.append(["drew", *astuple(step)])
             elif found and found[-1] and isinstance(found[-1][0], int):
                 found[-1].append(step.token)
             else:
@@ -143,8 +153,7 @@ def steps_from_json(value: Iterable[Any]) -> tuple[Step, ...]:
         if isinstance(name, int):
             steps += [Drew(_whole(token)) for token in (name, *rest)]
         elif name == "drew":
-            token, lifted, log_probability = rest
-            steps.append(Drew(_whole(token), bool(lifted), None if log_probability is None else float(log_probability)))
+            steps.append(_drew(*rest))
         elif name == "trial":
             text, confidence, tokens, whole = rest
             steps.append(GotTrial(TrialAnswer(str(text), float(confidence), _whole(tokens), bool(whole))))
@@ -155,8 +164,8 @@ def steps_from_json(value: Iterable[Any]) -> tuple[Step, ...]:
             told = float(seconds[0]) if seconds and seconds[0] is not None else None
             steps.append(ForcedClose(tuple(map(_whole, ids)), reason, _whole(retract), told))
         elif name == "hint":
-            text, ids = rest
-            steps.append(PutHint(str(text), tuple(map(_whole, ids))))
+            text, ids, *late = rest
+            steps.append(PutHint(str(text), tuple(map(_whole, ids)), any(late)))
         elif name == "more":
             steps.append(RaisedBudget(_whole(*rest)))
         elif name == "margin":
@@ -167,6 +176,15 @@ def steps_from_json(value: Iterable[Any]) -> tuple[Step, ...]:
         else:
             raise ValueError(f"no step: {name!r}")
     return tuple(steps)
+
+
+def _drew(
+    token: Any, lifted: Any, log_probability: Any, banned: Any = None, turned: Any = False
+) -> Drew:  # what was kept before bans and turns were told has none
+    if banned is not None and banned not in get_args(Ban):
+        raise ValueError(f"no ban: {banned!r}")
+    sure = None if log_probability is None else float(log_probability)
+    return Drew(_whole(token), bool(lifted), sure, banned, bool(turned))
 
 
 def _whole(value: Any) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from models.errors import KangaeError
 from models.family import SelfCheck
 from runtime.answers.decline import declines
+from runtime.control.found_loop import FoundLoop
 from runtime.control.hesitation import hesitations
 from runtime.control.self_check import ANOTHER_RESULT, own_objection
 from runtime.phase import Phase
@@ -14,6 +16,7 @@ from runtime.reply import LATE, Finish, ModelLabel, Reply, SpentBudget, Usage
 from runtime.request import Request
 from runtime.turn.clock import TurnClock
 from runtime.turn.decisions import Course, decisions_of
+from runtime.turn.short_thought import short_thought_flags
 from runtime.turn.state import TurnState
 from runtime.verification import OWN_OBJECTION
 from runtime.votes import confidence
@@ -34,6 +37,15 @@ def ending_flags(finish: Finish, error: Exception | None, answer: str, *, late: 
     if hesitations(answer[:_LEAK_START]) > _HESITATIONS:
         flags = (*flags, "leak: the answer goes on thinking")
     return flags
+
+
+def loop_flags(loops: Sequence[FoundLoop], *, ended: bool) -> tuple[str, ...]:
+    """The flag of an answer in which these were found. `ended`: it was given up for the last of them. Equal rows that
+    ended by themselves were not touched, and need none."""
+    if ended:
+        return ("loop: the answer went in circles and was ended",)
+    turned = any(not loop.rows for loop in loops)
+    return ("loop: the answer went in circles, and was turned by making repetitions unlikely",) if turned else ()
 
 
 def own_check_flags(finish: Finish, thinking: str, answer: str, form: SelfCheck | None) -> tuple[str, ...]:
@@ -58,11 +70,15 @@ def make_reply(
     flags: tuple[str, ...],
     prompt_tokens: int,
     cached: int,
+    hints_left: int = 0,
 ) -> Reply:
     """The reply of a turn that is over. `late`: the deadline left no time for a token more; `cached`: prompt tokens
-    that its prefill found in the cache."""
+    that its prefill found in the cache; `hints_left`: hints whose place never came."""
     budget, spent, said = request.budget, state.tracker.thinking_tokens, state.said
     tokens = None if budget.tokens is None else budget.tokens + state.granted
+    if finish != "error" and not request.thinking_closed:
+        close = state.control.close or "natural"
+        flags = (*flags, *short_thought_flags(budget, state.control.limits, spent, close))
     return Reply(
         id=request.id or uuid.uuid4().hex,
         question=request.question,
@@ -92,12 +108,12 @@ def make_reply(
             answer=said.began("answer"),
         ),
         flags=flags,
-        decisions=decisions_of(_course(request, state, finish, late=late)),
+        decisions=decisions_of(_course(request, state, finish, late=late, hints_left=hints_left)),
         confidence=confidence(state.log_probabilities) if request.confidence else None,
     )
 
 
-def _course(request: Request, state: TurnState, finish: Finish, *, late: bool) -> Course:
+def _course(request: Request, state: TurnState, finish: Finish, *, late: bool, hints_left: int) -> Course:
     """What its decisions are told from."""
     tracker, steering = state.tracker, state.steering
     return Course(
@@ -108,6 +124,8 @@ def _course(request: Request, state: TurnState, finish: Finish, *, late: bool) -
         marks=tuple(state.marks),
         loops=steering.loops(Phase.THINKING),
         answer_loops=steering.loops(Phase.ANSWER),
+        fired=state.tally.fired,
+        hints_left=hints_left,
         start=state.start,
         opened=state.opened,
         thought=tracker.thinking_tokens > 0 or state.said.began("thinking") is not None,

@@ -13,6 +13,7 @@ from runtime.request import Request
 from runtime.turn.decisions import Mark
 from runtime.turn.forced_text import ForcedText
 from runtime.turn.log import AskedTrial, Drew, ForcedClose, GotTrial, LookedAt, PutHint, RaisedBudget, Step
+from runtime.turn.tally import Tally
 from runtime.turn.transcript import Transcript
 
 
@@ -47,6 +48,9 @@ class TurnState:
         """Thinking tokens that were added to the budget."""
         self.hinted = 0
         """Hints that were put in or left out."""
+        self.hinted_at = -1
+        """Thinking tokens when the last hint was put in."""
+        self.tally = Tally()
         self.looked_at = -1
         """Thinking tokens at the last look at the closer's margin."""
         self.log_probabilities: list[float] = []
@@ -65,6 +69,7 @@ class TurnState:
     def do(self, step: Step) -> None:
         """One step, now or again; it is added to the log."""
         tracker, control, steering = self.tracker, self.control, self.steering
+        before = tracker.thinking_tokens
         match step:
             case Drew():
                 self._again(step)
@@ -76,6 +81,7 @@ class TurnState:
             case PutHint():
                 self.hinted += 1
                 if step.ids:
+                    self.hinted_at = before
                     control.occupy(len(step.ids))
                     self.forced_tokens += len(step.ids)
                     self._say([tracker.put_thought(step.text)])
@@ -90,12 +96,15 @@ class TurnState:
                 steering.trials.asked(tracker.thinking_tokens)
             case GotTrial() if steering.trials is not None:
                 steering.trials.told(step.answer)
-        self.note(step)
+        self.note(step, before)
 
-    def note(self, step: Step) -> None:
-        """A step was done: it stands in the log, and, unless it is a draw, among the marks."""
+    def note(self, step: Step, before: int) -> None:
+        """A step was done: it stands in the log; a draw, behind so many thinking tokens, in the tally, and any other
+        one among the marks."""
         self.log.append(step)
-        if not isinstance(step, Drew):
+        if isinstance(step, Drew):
+            self.tally.count(step, before)
+        else:
             self.marks.append((self.tracker.thinking_tokens, step))
 
     def hear(self, token: int) -> bool:

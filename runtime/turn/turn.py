@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 from models.family import Family
 from runtime.backends.backend import Vocabulary
+from runtime.control.boundary import at_boundary
 from runtime.control.scores import Scores
 from runtime.control.steering import NO_DOUBTS, Steering
 from runtime.control.thinking_control import (
     DEFAULT_RULES,
+    Ban,
     NearlyClosed,
     Rule,
     Ruling,
     ThinkingControl,
     View,
-    at_boundary,
     plan_limits,
 )
 from runtime.events import Done, Event, Progress
@@ -31,7 +32,7 @@ from runtime.sequence import STAY, Move
 from runtime.turn.clock import TurnClock
 from runtime.turn.forced_text import ForcedText
 from runtime.turn.log import AskedTrial, Drew, Earlier, ForcedClose, LookedAt, PutHint, RaisedBudget
-from runtime.turn.outcome import ending_flags, make_reply, own_check_flags
+from runtime.turn.outcome import ending_flags, loop_flags, make_reply, own_check_flags
 from runtime.turn.state import TurnState
 from runtime.turn.transcript import Transcript
 from runtime.turn.trial import NO_PLACE, Trials
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _LEAST_AFTER_HINT = 8
-_CIRCLES = "loop: the answer went in circles and was ended"
 
 
 class Turn:
@@ -105,11 +105,9 @@ class Turn:
         closing = 0 if budget.off else len(self._forced.closing)
         limits = plan_limits(budget, prompt=len(self.ids), context=context, closing=closing, answer=longest)
         self._steering = Steering(endings, self._forced.closer, doubts)
-        rules: tuple[Rule, ...] = DEFAULT_RULES
-        if self._steering.soft is not None:
-            rules = (*rules, NearlyClosed(self._steering.soft))
-        limits = replace(limits, sentence=endings.sentence)
-        self._control = ThinkingControl(limits, off=budget.off, rules=rules)
+        soft = self._steering.soft
+        rules: tuple[Rule, ...] = DEFAULT_RULES if soft is None else (*DEFAULT_RULES, NearlyClosed(soft))
+        self._control = ThinkingControl(replace(limits, sentence=endings.sentence), off=budget.off, rules=rules)
         phase = Phase.ANSWER if budget.off else Phase.THINKING if prompt.starts_in_thinking else Phase.BEFORE
         self._tracker = PhaseTracker(family.openers, family.closers, phase=phase)
         self._said = Transcript(self._tracker, branch, clock)
@@ -137,6 +135,7 @@ class Turn:
         self._stood = self._hopeless = False
         self._cached = 0
         self._scores: Scores | None = None
+        self._banned: Ban | None = None  # why a token was refused for the draw under way
         if budget.seconds is not None and speed is not None and earlier is None:
             spent, cached = self._clock.now, held(self.ids)
             require_time(budget.seconds, len(self.ids), closing, speed, held=cached, spent=spent)
@@ -237,7 +236,7 @@ class Turn:
         """What the live control or the clock ask for since the last token; else the odds of the next one are set."""
         tracker, steering, state = self._tracker, self._steering, self._state
         self._go_on_after_standing()
-        self._scores = scores if self.request.confidence else None
+        self._scores, self._banned = scores if self.request.confidence else None, None
         if tracker.phase is not Phase.THINKING:
             steering.change_answer(scores)
             return self._move(self._control.decide(self._view()))
@@ -250,12 +249,12 @@ class Turn:
         if steering.soft is not None and boundary and fresh and steering.soft.looks(tracker.thinking_tokens):
             margin = steering.margin(scores)
             state.looked_at = tracker.thinking_tokens
-            state.note(LookedAt(margin))
+            state.note(LookedAt(margin), tracker.thinking_tokens)
             view = view._replace(margin=margin)
         move = self._move(self._control.decide(view))
         if move is not STAY:
             return move
-        if boundary and (hints := (*self._before.hints, *self._live.hints)[state.hinted :]):
+        if boundary and (hints := self._hints) and at_boundary(tracker.tail, certain=True):
             return self._put_hint(hints[0])
         if self._trials and steering.wants_trial(scores, tracker.thinking_tokens, boundary=boundary):
             trial = self._trials.ask(view)
@@ -269,21 +268,24 @@ class Turn:
     def permits(self, token: int) -> bool:
         """Whether a drawn token may stand (thinking control's bans, by the text it would complete)."""
         if token in self._end_ids:
-            return self._control.permits_end(self._view())
-        outlook = self._tracker.outlook(self._vocabulary.piece(token))
-        return outlook is NO_TAG or self._control.permits(self._view(), outlook)
+            ban = self._control.ban_on_end(self._view())
+        else:
+            outlook = self._tracker.outlook(self._vocabulary.piece(token))
+            ban = None if outlook is NO_TAG else self._control.ban(self._view(), outlook)
+        self._banned = self._banned or ban
+        return ban is None
 
     def drawn(self, token: int) -> Move:
         """Count the token, tell its text, decide what follows."""
         self._clock.drew(counts=token not in self._end_ids)
+        state, steering, before, sure = self._state, self._steering, self._tracker.thinking_tokens, None
         if token in self._end_ids:
-            self._state.log.append(Drew(token))
+            state.note(Drew(token, banned=self._banned), before)
             return self._move(self._control.end_of_sequence(self._view()), retract=1)
-        state, sure = self._state, None
         if state.hear(token) and self._scores is not None:
             sure = self._scores.log_probability(token)
             state.log_probabilities.append(sure)
-        state.log.append(Drew(token, self._steering.lifted, sure))
+        state.note(Drew(token, steering.lifted, sure, self._banned, steering.turned), before)
         return self._move(self._control.decide(self._view()))
 
     def ended(self, finish: Finish, error: Exception | None) -> None:
@@ -296,8 +298,8 @@ class Turn:
         if finish in ("stop", "length"):
             self._said.announce(self._control.close)
         flags = ending_flags(finish, error, self._said.answer, late=late)
-        if finish == "length" and not late and self._steering.looping(Phase.ANSWER):
-            flags = (*flags, _CIRCLES)
+        circling = finish == "length" and not late and self._steering.looping(Phase.ANSWER)
+        flags = (*flags, *loop_flags(self._steering.loops(Phase.ANSWER), ended=circling))
         flags = (*flags, *own_check_flags(finish, self._said.thinking, self._said.answer, self._self_check))
         reply = make_reply(
             self.request,
@@ -309,6 +311,7 @@ class Turn:
             flags=(*flags, *self._notes),
             prompt_tokens=self._prompt_tokens,
             cached=self._cached,
+            hints_left=len(self._hints),
         )
         self._said.add(Done(reply, self.branch))
 
@@ -345,13 +348,19 @@ class Turn:
         self._said.began_at({"thinking": moment(times.thinking), "answer": moment(times.answer)})
 
     def _put_hint(self, hint: str) -> Move:
-        """The next hint; one that the context does not hold is left out."""
+        """The next hint; one that the context, or the time, does not hold is left out."""
         text, ids = self._forced.hint(hint, self._tracker.tail)
-        if len(ids) + _LEAST_AFTER_HINT > self._control.limits.room - self._tracker.thinking_tokens:
-            self._state.do(PutHint())
+        fits = len(ids) + _LEAST_AFTER_HINT <= self._control.limits.room - self._tracker.thinking_tokens
+        if not fits or not self._control.holds(self._view(), _LEAST_AFTER_HINT, len(ids)):
+            self._state.do(PutHint(late=fits))
             return STAY
         self._state.do(PutHint(text, ids))
         return Move(force=ids)
+
+    @property
+    def _hints(self) -> tuple[str, ...]:
+        """Those that wait for a boundary."""
+        return (*self._before.hints, *self._live.hints)[self._state.hinted :]
 
     @property
     def _tries(self) -> bool:
@@ -377,6 +386,7 @@ class Turn:
             self._clock.begun,
             self._steering.looping(tracker.phase),
             self._steering.trials is not None and self._steering.trials.sure,
+            hinted=bool(self._hints) or self._state.hinted_at == tracker.thinking_tokens,
         )
 
     def _move(self, ruling: Ruling, *, retract: int = 0) -> Move:

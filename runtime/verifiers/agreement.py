@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from models.plain_text import shorten
+from models.plural import counted
 from runtime.answers.final_answer import same_final_answer
 from runtime.verifiers.verifier import Case, Kind, Verdict
 
@@ -23,14 +24,11 @@ class Agreement:
         """The verdict, which counts those that agree and quotes the first that does not."""
         others = [previous for previous in case.previous if not same_final_answer(previous, case.answer)]
         total = len(case.previous)
+        others_told = counted(total, "other answer")
         if not others:
-            return Verdict.of(self, True, f"It agrees with {_count(total)}.")
+            return Verdict.of(self, True, f"It agrees with {others_told}.")
         detail = (
-            f"It agrees with {total - len(others)} of {_count(total)}; "
+            f"It agrees with {total - len(others)} of {others_told}; "
             f"one says “{shorten(others[0], 60)}”, so think longer or take more votes."
         )
         return Verdict.of(self, False, detail)
-
-
-def _count(total: int) -> str:
-    return f"{total} other answer{'' if total == 1 else 's'}"

@@ -8,10 +8,12 @@ from fractions import Fraction
 from typing import Final
 
 from models.plain_text import shorten
+from models.plural import counted
 from runtime.verifiers.claims import Claim, claims_in
 from runtime.verifiers.notation import Value, plain, states, written
 from runtime.verifiers.stated_number import stated_numbers, stated_value
 from runtime.verifiers.stated_sum import StatedSum, stated_sum
+from runtime.verifiers.statement import Statement, statement
 from runtime.verifiers.verifier import Case, Kind, Verdict
 
 _SHOWN: Final = 60
@@ -33,7 +35,8 @@ class Arithmetic:
 
     Where the question states no sum, the claims in the thinking and the answer decide, and the verdict is one of form:
     right sums may lead to a wrong answer. Where it does and the answer is right, a wrong line of the thinking is named
-    but does not fail the answer.
+    but does not fail the answer. An answer that doubts or denies its value, or gives rival ones, of which one is right,
+    fails by its form: nobody can tell what it means.
     """
 
     name = "arithmetic"
@@ -51,7 +54,12 @@ class Arithmetic:
         slips = [_slip(claim) for claim in in_answer if not claim.holds]
         thought_slips = [_thought_slip(claim) for claim in in_thinking if not claim.holds]
         kind: Kind = "form" if asked is None else "truth"
-        fault = _fault(asked, case) if asked is not None else ""
+        fault = ""
+        if asked is not None:
+            found = statement(case.answer, case.question, asked.text, remainder=asked.wanted == "remainder")
+            if vague := _vagueness(asked, found, case):
+                return Verdict(self.name, "form", False, _told(vague, [*slips, *thought_slips]))
+            fault = _fault(asked, found, case)
         if fault:
             return Verdict(self.name, kind, False, _told(fault, [*slips, *thought_slips]))
         if slips or (asked is None and thought_slips):
@@ -65,7 +73,7 @@ def _told(sentence: str, slips: Sequence[str]) -> str:
     """A sentence and the first of the slips, as far as there are any."""
     first = slips[0][0].upper() + slips[0][1:] if slips else ""
     rest = len(slips) - 1
-    more = f" (and {rest} more wrong sum{'' if rest == 1 else 's'})" if rest > 0 else ""
+    more = f" (and {counted(rest, 'more wrong sum')})" if rest > 0 else ""
     note = f"{first}{more}." if slips else ""
     return " ".join(part for part in (sentence, note) if part)
 
@@ -90,11 +98,39 @@ def with_quote(detail: str, thinking: str) -> str:
 
 
 def _counted(count: int) -> str:
-    claims = f"{count} claimed sum{' was' if count == 1 else 's were'} recomputed, all right"
+    claims = f"{counted(count, 'claimed sum was', 'claimed sums were')} recomputed, all right"
     return f"{claims}; what the question asks for was not."
 
 
-def _fault(asked: StatedSum, case: Case) -> str:
+def _vagueness(asked: StatedSum, found: Statement, case: Case) -> str:
+    """Why nobody can tell which value the answer to the question's sum gives, as a sentence; empty if it is plain."""
+    if asked.value is None:
+        return ""
+    given = (*found.values, *found.offered)
+    if not found.values:
+        doubted = found.doubted or found.offered
+        why = "The answer doubts or denies the value that it gives, and states no other" if doubted else ""
+    else:
+        right = [_is_right(value, asked, roughly="≈" in case.answer) for value in given]
+        shown = ", ".join(dict.fromkeys(_shown(value) for value in given))
+        rivals = any(right) and not all(right) and not _parts_right(asked, found, case.question)
+        why = f"The answer gives several values ({shorten(shown, _SHOWN)}), and not plainly one" if rivals else ""
+    return f"{why}; {asked.text} is {written(asked.value)}." if why else ""
+
+
+def _parts_right(asked: StatedSum, found: Statement, question: str) -> bool:
+    """Whether the answer gives the quotient and the remainder of the question's division, and nothing in doubt."""
+    return asked.parts is not None and not found.offered and asked.parts in _given_parts(found.text, question).values()
+
+
+def _remainder_right(asked: StatedSum, found: Statement) -> bool:
+    """Whether the remainder alone was asked for, and is all that the answer states."""
+    if asked.wanted != "remainder" or asked.parts is None or not found.values:
+        return False
+    return all(value.number == asked.parts[1] for value in found.values)
+
+
+def _fault(asked: StatedSum, found: Statement, case: Case) -> str:
     """What is wrong with the answer to the question's sum, as a sentence; empty if it is right."""
     answer = case.answer
     if asked.value is None:
@@ -102,15 +138,15 @@ def _fault(asked: StatedSum, case: Case) -> str:
             return ""
         return f"{asked.text} divides by zero and has no value, but the answer gives one."
     if asked.parts is not None:
-        given = _given_parts(answer, case.question)
-        if asked.parts in given.values():
+        if _parts_right(asked, found, case.question) or _remainder_right(asked, found):
             return ""
-        if "named" in given or (asked.wanted == "both" and asked.parts[1] != 0):
+        named = "named" in _given_parts(found.text, case.question)
+        if named or (asked.wanted == "both" and asked.parts[1] != 0):
             quotient, remainder = asked.parts
             return f"{asked.text} is {quotient} remainder {remainder}, but the answer is “{shorten(answer, _SHOWN)}”."
-    value = stated_value(answer, case.question)
-    if value is None:
+    if not found.values:
         return f"The answer states no number in digits; {asked.text} is {written(asked.value)}."
+    value = found.values[-1]
     if _is_right(value, asked, roughly="≈" in answer):
         return ""
     if asked.wanted == "remainder" and asked.parts is not None:

@@ -19,6 +19,7 @@ from runtime.verifiers.notation import NotationError, Token, Value, compute, dec
 
 _MOST_LINES: Final = 20_000
 _MOST_LINE: Final = 4_000  # characters
+_MOST_ENCLOSED: Final = 300  # tokens of an equation in brackets
 _MARK: Final = re.compile(r"\s*(?:(?:[-*•・>#]+|\(?[0-9]{1,3}[.)]|[①-⑳])\s+)*")
 _OTHER_MATHEMATICS: Final = re.compile(
     r"[√∑∫∏|]|進数|進法|を法|\b(?:mod|modulo|base|binary|octal|hex\w*|log\w*|ln|sin|cos|tan|sqrt|root|exp|max|min|gcd|lcm|abs"
@@ -35,6 +36,18 @@ _REMAINDER: Final = re.compile(
     r"|(?:の)?(?:余り|あまり|余))(?:は|が)?\s*([0-9]{1,40})(?![0-9.])",
     re.IGNORECASE,
 )
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Sums that a line sets equal, `3 + 4 = 7`: from `start` to `end` of the line. `values`: what each of the `sides`
+    comes to, None where that cannot be read."""
+
+    start: int
+    end: int
+    sides: tuple[tuple[Token, ...], ...]
+    relations: tuple[Token, ...]
+    values: tuple[Value | None, ...]
 
 
 @dataclass(frozen=True)
@@ -88,13 +101,66 @@ def _gives(token: Token, value: Fraction) -> bool:
 
 
 def _claims_of(line: str, place: int) -> Iterator[Claim]:
+    for chain in chains_in(line):
+        yield from _claims_of_chain(line, chain, place)
+
+
+def chains_in(line: str) -> Iterator[Chain]:
+    """The equations of a `plain` line that stand by themselves in ordinary notation, in their order."""
     if not any(sign in line for sign in "=≈") or _OTHER_MATHEMATICS.search(line):
         return
     mark = _MARK.match(line)
     body = " " * (mark.end() if mark else 0) + line[mark.end() if mark else 0 :]
     for run in runs(tokens(body)):
         if any(token.kind == "relation" for token in run) and stands_alone(body, run):
-            yield from _claims_of_chain(body, run, place)
+            for part in _parted(run):
+                if any(token.kind == "relation" for token in part):
+                    yield _chain(body, part)
+
+
+def _parted(run: Sequence[Token]) -> Iterator[list[Token]]:
+    """A run, in which an equation in brackets behind a number stands by itself: `18 (18 + 17 = 35)`."""
+    part: list[Token] = []
+    depth = 0
+    for at, token in enumerate(run):
+        behind_operand = bool(part) and part[-1].kind in ("number", "close", "percent")
+        if token.kind == "open" and behind_operand and depth == 0 and _encloses_equation(run[at:]):
+            yield part
+            part, depth = [], 1
+        elif depth and token.kind == "close" and depth == 1:
+            yield part
+            part, depth = [], 0
+        else:
+            depth += (token.kind == "open") - (token.kind == "close") if depth else 0
+            part.append(token)
+    if part:
+        yield part
+
+
+def _encloses_equation(rest: Sequence[Token]) -> bool:
+    """Whether the bracket with which `rest` begins holds an equation; words may keep it from closing in here."""
+    depth, equation = 0, False
+    for token in rest[:_MOST_ENCLOSED]:
+        depth += (token.kind == "open") - (token.kind == "close")
+        equation |= token.kind == "relation"
+        if depth == 0:
+            break
+    return equation
+
+
+def _chain(line: str, run: Sequence[Token]) -> Chain:
+    sides: list[list[Token]] = [[]]
+    for token in run:
+        if token.kind == "relation":
+            sides.append([])
+        else:
+            sides[-1].append(token)
+    values = [_value(trimmed(side)) for side in sides]
+    values[-1] = None if _goes_on(line, sides[-1]) else values[-1]
+    relations = tuple(token for token in run if token.kind == "relation")
+    kept = tuple(tuple(trimmed(side)) for side in sides)
+    remainder = _REMAINDER.match(line, run[-1].end)
+    return Chain(run[0].start, remainder.end() if remainder else run[-1].end, kept, relations, tuple(values))
 
 
 def runs(line_tokens: Sequence[Token]) -> Iterator[list[Token]]:
@@ -120,23 +186,14 @@ def stands_alone(line: str, run: Sequence[Token]) -> bool:
     return not (glued_before or glued_after or called)
 
 
-def _claims_of_chain(line: str, run: Sequence[Token], place: int) -> Iterator[Claim]:
-    sides: list[list[Token]] = [[]]
-    relations: list[Token] = []
-    for token in run:
-        if token.kind == "relation":
-            relations.append(token)
-            sides.append([])
-        else:
-            sides[-1].append(token)
-    values = [_value(trimmed(side)) for side in sides]
-    values[-1] = None if _goes_on(line, sides[-1]) else values[-1]
-    for at, relation in enumerate(relations):
-        left, right = values[at], values[at + 1]
+def _claims_of_chain(line: str, chain: Chain, place: int) -> Iterator[Claim]:
+    for at, relation in enumerate(chain.relations):
+        left, right = chain.values[at], chain.values[at + 1]
         if left is None or right is None or (left.decimals is not None and right.decimals is not None):
             continue
-        first, second = trimmed(sides[at]), trimmed(sides[at + 1])
-        remainder = _REMAINDER.match(line, run[-1].end) if at + 1 == len(relations) else None
+        first, second = chain.sides[at], chain.sides[at + 1]
+        last = at + 1 == len(chain.relations)
+        remainder = _REMAINDER.match(line, second[-1].end) if last else None
         if remainder is not None:
             parts = division(first)
             if parts is None or right.number.denominator != 1:
@@ -144,7 +201,7 @@ def _claims_of_chain(line: str, run: Sequence[Token], place: int) -> Iterator[Cl
             holds = (right.number, Fraction(remainder[1])) == parts
         else:
             roughly = relation.text == "≈"
-            chained = _shown(second[0]) if at + 1 < len(relations) and second[0].kind == "number" else right
+            chained = _shown(second[0]) if not last and second[0].kind == "number" else right
             holds = any(
                 _same(one, other, roughly=roughly) for one, other in ((left, right), (right, left), (left, chained))
             )

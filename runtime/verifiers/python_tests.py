@@ -31,6 +31,7 @@ from typing import Any, Final
 
 from models.errors import UsageError
 from models.plain_text import shorten
+from models.plural import counted
 from runtime.verifiers.verifier import Case, Kind, Verdict
 
 _CHILD: Final = Path(__file__).with_name("python_tests_child.py")
@@ -70,7 +71,12 @@ class TestLimits:
 
 class PythonTests:
     """Passes where the answer's Python code passes the option `tests`: Python source with `assert` lines, functions
-    `test…` without arguments or `unittest` cases, run in the namespace of the code."""
+    `test…` without arguments (coroutines too), methods `test…` of classes `Test…` or `unittest` cases, run in the
+    namespace of the code.
+
+    At least one of them has to run and to hold. A test that skips itself while it runs, or that holds though it is
+    expected to fail, fails the case; those that are marked to be skipped or to fail are left out, and counted.
+    """
 
     name = "python"
     kind: Kind = "truth"
@@ -81,29 +87,27 @@ class PythonTests:
         return bool(case.options.get("tests"))
 
     def check(self, case: Case) -> Verdict:
-        """The verdict, which names the first test that fails. Raises UsageError for tests that are no Python."""
+        """The verdict, which names the first test that fails. Raises UsageError for tests that are no Python, or of
+        which none shows anything."""
         tests, limits = case.options["tests"], TestLimits.of(case.options.get("test_limits"))
         if not isinstance(tests, str) or len(tests) > _MOST_CODE:
             raise UsageError(f'The option "tests" must be Python source of at most {_MOST_CODE} characters.')
         blocks = python_blocks(case.answer)
         if not blocks:
-            return self._verdict("The answer holds no Python code; ask for it in a ```python block.")
+            return Verdict.of(self, False, "The answer holds no Python code; ask for it in a ```python block.")
         if sum(map(len, blocks)) > _MOST_CODE:
-            return self._verdict(f"The answer's code is longer than {_MOST_CODE} characters.")
+            return Verdict.of(self, False, f"The answer's code is longer than {_MOST_CODE} characters.")
         left, stopped = case.options.get("seconds_left"), case.options.get("stopped", _never)
         if left is None or left >= limits.wall_seconds:
-            return self._verdict(_fault(blocks, tests, limits, stopped))
+            return Verdict.of(self, *_outcome(blocks, tests, limits, stopped))
         if left < _LEAST_SECONDS:
-            return self._verdict("The deadline left no time to run the tests, so the answer was not judged.")
-        fault = _fault(blocks, tests, replace(limits, wall_seconds=left), stopped)
-        if fault == _late(left):
-            fault = (
+            return Verdict.of(self, False, "The deadline left no time to run the tests, so the answer was not judged.")
+        passed, told = _outcome(blocks, tests, replace(limits, wall_seconds=left), stopped)
+        if told == _late(left):
+            told = (
                 f"The tests did not end within the {left:.2g} s that the deadline left, so the answer was not judged."
             )
-        return self._verdict(fault)
-
-    def _verdict(self, fault: str) -> Verdict:
-        return Verdict.of(self, not fault, fault or "The answer's code passes the tests.")
+        return Verdict.of(self, passed, told)
 
 
 def python_blocks(answer: str) -> list[str]:
@@ -131,8 +135,8 @@ def _never() -> bool:
     return False
 
 
-def _fault(blocks: list[str], tests: str, limits: TestLimits, stopped: Callable[[], bool]) -> str:
-    """Why the code does not pass; empty if it does."""
+def _outcome(blocks: list[str], tests: str, limits: TestLimits, stopped: Callable[[], bool]) -> tuple[bool, str]:
+    """Whether the code passes, and what is told of it."""
     nonce = secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="kangae-tests-", ignore_cleanup_errors=True) as folder:
         order = {"nonce": nonce, "blocks": blocks, "tests": tests, "limits": asdict(limits)}
@@ -141,17 +145,26 @@ def _fault(blocks: list[str], tests: str, limits: TestLimits, stopped: Callable[
         with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
             found = json.loads(report)
             if found["nonce"] == nonce:
-                return _judged(found)
+                return _judged(str(found["failed"]), found["fault"], int(found["count"]), int(found["left_out"]))
     if code is None and stopped():
-        return "The tests were interrupted, so the answer was not judged."
-    return _ended(code, limits)
+        return False, "The tests were interrupted, so the answer was not judged."
+    return False, _ended(code, limits)
 
 
-def _judged(found: Mapping[str, Any]) -> str:
-    failed = shorten(str(found["failed"]), 300)
-    if found["fault"] == "tests":
-        raise UsageError(f"The unit tests are no Python ({failed}); correct them.")
-    return f"A test fails: {failed}." if failed else ""
+def _judged(failed: str, fault: str, count: int, left_out: int) -> tuple[bool, str]:
+    """What the report of the child comes to. Raises UsageError where the tests are at fault."""
+    failed = shorten(failed, 300)
+    if fault == "tests":
+        raise UsageError(f"The unit tests cannot judge any code ({failed}); correct them.")
+    if failed:
+        return False, f"A test fails: {failed}."
+    beside = f" ({counted(left_out, 'test')} left out, as marked)" if left_out else ""
+    if count < 1:
+        raise UsageError(
+            f"No unit test was run{beside}, so nothing was judged; give `assert` lines, functions `test…`, or classes "
+            "of such functions."
+        )
+    return True, f"The answer's code passes the tests{beside}."
 
 
 def _ended(code: int | None, limits: TestLimits) -> str:

@@ -2,11 +2,16 @@
 
 It stands alone (the standard library only), because it is started isolated from this project's folders. The order
 comes as one JSON object on standard input: `nonce`, `report` (a file descriptor), `blocks`, `tests`, `limits`. One JSON
-line goes to the descriptor: the nonce, `count` of tests run, `failed` (a sentence, or empty), `fault` ("" or "tests").
+line goes to the descriptor: the nonce, `count` of tests and of `assert` lines that ran and held, `left_out`: how many
+tests are marked to be skipped, `failed` (a sentence, or empty), `fault` ("" or "tests": what failed is a fault of the
+tests themselves).
 """
 
 from __future__ import annotations
 
+import ast
+import functools
+import inspect
 import json
 import os
 import resource
@@ -14,8 +19,10 @@ import sys
 import traceback
 import types
 import unittest
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+_HELD = "__kangae_held__"
 
 
 def main() -> None:
@@ -49,48 +56,237 @@ def _limit(kind: int, value: int) -> None:
         return
 
 
+class _Faulty(Exception):
+    """A test that would show nothing, however right the code is."""
+
+
+class _Failed(Exception):
+    """A test failed: what is told of it."""
+
+
 def _run(blocks: list[str], tests: str) -> dict[str, Any]:
     module = types.ModuleType("answer")
     sys.modules["answer"] = module
+    tally = _Tally()
     try:
-        compiled = compile(tests, "tests", "exec")
+        compiled = compile(_counting(tests), "tests", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return _result(0, f"{type(error).__name__}: {error}", "tests")
+        return tally.result(f"{type(error).__name__}: {error}", "tests")
     try:
         for number, block in enumerate(blocks, 1):
             exec(compile(block, f"answer block {number}", "exec"), module.__dict__)
     except BaseException as error:
-        return _result(0, f"the code itself fails ({_told(error)})")
+        return tally.result(f"the code itself fails ({_told(error)})")
+    module.__dict__[_HELD] = tally.held
     before = dict(module.__dict__)
     try:
         exec(compiled, module.__dict__)
     except BaseException as error:
-        return _result(0, _told(error))
-    added = {name: value for name, value in module.__dict__.items() if before.get(name) is not value}
-    return _run_each(added)
+        return tally.result(_told(error))
+    try:
+        for name, value in module.__dict__.copy().items():
+            if before.get(name) is not value:
+                _run_one(name, value, tally)
+    except _Faulty as fault:
+        return tally.result(str(fault), "tests")
+    except _Failed as failure:
+        return tally.result(str(failure))
+    return tally.result("")
 
 
-def _run_each(added: Mapping[str, Any]) -> dict[str, Any]:
-    """Run the functions `test…` and the `unittest` cases that the tests define."""
-    count = 0
-    for name, value in added.items():
-        if name.startswith("test") and isinstance(value, types.FunctionType):
-            count += 1
-            try:
-                value()
-            except BaseException as error:
-                return _result(count, f"{name}: {_told(error)}")
-        elif isinstance(value, type) and issubclass(value, unittest.TestCase):
-            outcome = unittest.TestResult()
-            unittest.defaultTestLoader.loadTestsFromTestCase(value).run(outcome)
-            count += outcome.testsRun
-            for case, told in [*outcome.errors, *outcome.failures]:
-                return _result(count, f"{str(case).split()[0]}: {told.strip().splitlines()[-1]}")
-    return _result(count, "")
+class _Tally(unittest.TestResult):
+    """What ran so far. As a result of `unittest` it raises what a case shows, once that case is over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+        self._left_out = 0
+        self._fault: Exception | None = None
+
+    def held(self) -> None:
+        """A test, or an assert line, ran and held."""
+        self._count += 1
+
+    def leave_out(self) -> None:
+        """A test that is marked to be skipped: no code can make it hold or fail."""
+        self._left_out += 1
+
+    def result(self, failed: str, fault: str = "") -> dict[str, Any]:
+        """The report."""
+        return {"count": self._count, "left_out": self._left_out, "failed": failed[:1000], "fault": fault}
+
+    def raise_fault(self) -> None:
+        """Raise the first of what the cases so far showed, if it is no success."""
+        if self._fault is not None:
+            raise self._fault
+
+    def addSuccess(self, test: Any) -> None:
+        self.held()
+
+    def addError(self, test: Any, err: Any) -> None:
+        self._note(_Faulty(str(err[1])) if isinstance(err[1], _Faulty) else _Failed(f"{_name(test)}: {_told(err[1])}"))
+
+    def addFailure(self, test: Any, err: Any) -> None:
+        self.addError(test, err)
+
+    def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:
+        if err is not None:
+            self.addError(test, err)
+
+    def addSkip(self, test: Any, reason: str) -> None:
+        method = getattr(test, str(getattr(test, "_testMethodName", "")), None)
+        if _marked(type(test)) or _marked(method):
+            self.leave_out()
+        else:
+            self._note(_skipped(_name(test), reason))
+
+    def addExpectedFailure(self, test: Any, err: Any) -> None:
+        """It shows that the code does not do something, not that it is right."""
+        self.leave_out()
+
+    def addUnexpectedSuccess(self, test: Any) -> None:
+        self._note(_Failed(f"{_name(test)}: it holds, though it is expected to fail"))
+
+    def _note(self, fault: Exception) -> None:
+        self._fault = self._fault or fault
 
 
-def _result(count: int, failed: str, fault: str = "") -> dict[str, Any]:
-    return {"count": count, "failed": failed[:1000], "fault": fault}
+def _name(test: Any) -> str:
+    return str(test).split()[0]
+
+
+def _marked(test: Any) -> bool:
+    return bool(getattr(test, "__unittest_skip__", False))
+
+
+def _skipped(name: str, reason: object) -> _Failed:
+    return _Failed(f"{name}: it skipped itself ({reason}), so it shows nothing")
+
+
+def _counting(tests: str) -> ast.Module:
+    """The tests, which tell each `assert` line that held, and each call of an `assert…` function that came back. Raises
+    SyntaxError also for an assertion that can never fail."""
+    tree: ast.Module = _Counting().visit(ast.parse(tests, "tests"))
+    return ast.fix_missing_locations(tree)
+
+
+class _Counting(ast.NodeTransformer):
+    def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
+        if isinstance(node.test, ast.Tuple) and node.test.elts:
+            raise SyntaxError(f"line {node.lineno} asserts a tuple, which always holds; leave its brackets out")
+        if isinstance(node.test, ast.Constant) and node.test.value:
+            return [node]  # `assert True` shows nothing
+        return [node, _told_held(node)]
+
+    def visit_Expr(self, node: ast.Expr) -> ast.stmt | list[ast.stmt]:
+        called = node.value.func if isinstance(node.value, ast.Call) else None
+        name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+        return [node, _told_held(node)] if str(name).startswith("assert") else node
+
+
+def _told_held(node: ast.stmt) -> ast.stmt:
+    call = ast.Call(ast.Name(_HELD, ast.Load()), [], [])
+    return ast.copy_location(ast.Expr(call), node)
+
+
+def _run_one(name: str, value: Any, tally: _Tally) -> None:
+    """Run what the tests define by this name, if it is a test. Raises _Failed and _Faulty."""
+    if isinstance(value, types.FunctionType):
+        if name.startswith("test"):
+            _call(name, value, tally)
+    elif isinstance(value, type) and value.__module__.partition(".")[0] != "unittest":
+        if issubclass(value, unittest.TestCase):
+            _run_case(value, tally)
+        elif name.startswith("Test") and getattr(value, "__test__", True):
+            _run_class(name, value, tally)
+
+
+def _run_case(case: type[unittest.TestCase], tally: _Tally) -> None:
+    names = unittest.defaultTestLoader.getTestCaseNames(case)
+    for name in names:
+        method = inspect.getattr_static(case, name)
+        waits_itself = issubclass(case, unittest.IsolatedAsyncioTestCase) and inspect.iscoroutinefunction(method)
+        if isinstance(method, types.FunctionType) and not waits_itself:
+            setattr(case, name, _to_its_end(f"{case.__name__}.{name}", method))
+    try:
+        unittest.TestSuite(map(case, names)).run(tally)
+    except BaseException as error:  # unittest lets a KeyboardInterrupt through
+        raise _Failed(f"{case.__name__}: {_told(error)}") from error
+    tally.raise_fault()
+
+
+def _run_class(name: str, kind: type, tally: _Tally) -> None:
+    """The methods `test…` of a class that is no case of `unittest`, as pytest runs them: each on an object of its own,
+    between `setup_method` and `teardown_method`, all between `setup_class` and `teardown_class`."""
+    tests = [one for one in dir(kind) if one.startswith("test") and callable(getattr(kind, one))]
+    if not tests:
+        return
+    if _marked(kind):
+        for _ in tests:
+            tally.leave_out()
+        return
+    if inspect.getattr_static(kind, "__init__") is not inspect.getattr_static(object, "__init__"):
+        raise _Faulty(f"the class {name} has an __init__, so its tests are not run; use setup_method")
+    _hook(f"{name}.setup_class", getattr(kind, "setup_class", None), kind)
+    for one in tests:
+        made = kind()
+        method = getattr(made, one)
+        _hook(f"{name}.setup_method", getattr(made, "setup_method", None), method)
+        try:
+            _call(f"{name}.{one}", method, tally)
+        finally:
+            _hook(f"{name}.teardown_method", getattr(made, "teardown_method", None), method)
+    _hook(f"{name}.teardown_class", getattr(kind, "teardown_class", None), kind)
+
+
+def _hook(name: str, hook: Callable[..., Any] | None, about: Any) -> None:
+    if hook is None:
+        return
+    try:
+        given = [about] if inspect.signature(hook).parameters else []
+        _to_its_end(name, hook)(*given)
+    except _Faulty:
+        raise
+    except BaseException as error:
+        raise _Failed(f"{name}: {_told(error)}") from error
+
+
+def _call(name: str, test: Callable[..., Any], tally: _Tally) -> None:
+    if _marked(test):
+        tally.leave_out()
+        return
+    try:
+        inspect.signature(test).bind()
+    except TypeError as error:
+        raise _Faulty(f"{name} takes arguments, which nothing gives it ({error})") from error
+    try:
+        _to_its_end(name, test)()
+    except _Faulty:
+        raise
+    except unittest.SkipTest as skip:
+        raise _skipped(name, skip) from skip
+    except BaseException as error:
+        raise _Failed(f"{name}: {_told(error)}") from error
+    tally.held()
+
+
+def _to_its_end(name: str, test: Callable[..., Any]) -> Callable[..., None]:
+    """A test that is run whole: a coroutine is waited for. It raises _Faulty where the test returns anything, for then
+    nothing was asserted of that, or yields, for then it was not even begun."""
+
+    @functools.wraps(test)
+    def run(*given: Any) -> None:
+        found = test(*given)
+        if inspect.iscoroutine(found):
+            import asyncio  # only here: it takes a while
+
+            found = asyncio.run(found)
+        if inspect.isgenerator(found) or inspect.isasyncgen(found):
+            raise _Faulty(f"{name} yields, so nothing in it is run")
+        if found is not None:
+            raise _Faulty(f"{name} returns a value and nothing looks at it; assert it")
+
+    return run
 
 
 def _told(error: BaseException) -> str:

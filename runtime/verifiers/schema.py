@@ -20,7 +20,8 @@ class JsonSchema:
     """Passes where the answer, or the one code block that is all of it, is JSON that fits the option `schema`.
 
     References are looked up in the schema itself and in the drafts of the standard; nothing is ever fetched. A schema's
-    regular expressions run without a limit of time: they come from the user, not from the model.
+    regular expressions run without a limit of time, for they come from the user and not from the model, and let no
+    other thread run meanwhile; under a deadline such a verdict is late, and fails.
     """
 
     name = "schema"

@@ -12,7 +12,7 @@ from runtime.verifiers.notation import NotationError, Token, Value, compute, dec
 
 _MOST_TEXT: Final = 20_000  # characters; the end counts
 _BOXED: Final = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]{0,200}\}){1,200})\}")
-_CUE: Final = re.compile(
+CUE: Final = re.compile(
     r"(?:\banswer|\bresult|\btotal|\bsum|\bproduct|\bquotient|\bdifference|答え|答|結果|合計|和|積|商|差)"
     r"\s*(?:\*\*)?\s*(?:is|comes to|:|=|は|＝|：)\s*(?:\*\*)?",
     re.IGNORECASE,
@@ -27,27 +27,30 @@ def stated_value(answer: str, question: str) -> Value | None:
     only number that does not stand in the question, the last number.
     """
     text = answer[-_MOST_TEXT:]
-    boxed = _BOXED.findall(text)
-    if boxed:
-        text = boxed[-1]
-    text = plain(text).strip(_ENDS)
-    whole = _whole(text)
+    text = plain(boxed(text) or text).strip(_ENDS)
+    whole = whole_value(text)
     if whole is not None:
         return whole
-    for start in (_after_last(text, "="), _after_last(text, "≈"), *[match.end() for match in _CUE.finditer(text)][-1:]):
+    for start in (_after_last(text, "="), _after_last(text, "≈"), *[match.end() for match in CUE.finditer(text)][-1:]):
         first = _first(text[start:]) if start else None
         if first is not None:
             return first
-    found = _values(text)
-    kept = unechoed(found, _values(plain(question[-_MOST_TEXT:])))
+    found = values_in(text)
+    kept = unechoed(found, values_in(plain(question[-_MOST_TEXT:])))
     left = kept or found
     return left[-1] if left else None
 
 
+def boxed(text: str) -> str:
+    r"""What the last `\boxed{...}` of a text holds; empty without one."""
+    found = _BOXED.findall(text)
+    return str(found[-1]) if found else ""
+
+
 def stated_numbers(answer: str, question: str) -> list[Fraction]:
     """All numbers of the answer that are no echo of the question; all, where nothing else is left."""
-    found = _values(plain(answer[-_MOST_TEXT:]))
-    kept = unechoed(found, _values(plain(question[-_MOST_TEXT:])))
+    found = values_in(plain(answer[-_MOST_TEXT:]))
+    kept = unechoed(found, values_in(plain(question[-_MOST_TEXT:])))
     return [value.number for value in kept or found]
 
 
@@ -63,8 +66,9 @@ def unechoed(found: Sequence[Value], asked: Sequence[Value]) -> list[Value]:
     return kept
 
 
-def _whole(text: str) -> Value | None:
-    """The value of an answer that is nothing but a number, or a fraction of two."""
+def whole_value(text: str) -> Value | None:
+    """The value of a `plain` text that is nothing but a number, or a fraction of two; None for any other."""
+    text = text.strip(_ENDS)
     found = tokens(text[:200])
     if len(text) > 200 or len(found) > 6 or any(token.kind in ("other", "relation") for token in found):
         return None
@@ -78,7 +82,7 @@ def _whole(text: str) -> Value | None:
 
 def _first(text: str) -> Value | None:
     """The number with which a text begins, after at most a few signs and words."""
-    found = _values(text[:200])
+    found = values_in(text[:200])
     return found[0] if found else None
 
 
@@ -86,8 +90,8 @@ def _after_last(text: str, sign: str) -> int:
     return text.rfind(sign) + 1
 
 
-def _values(text: str) -> list[Value]:
-    """The numbers of a text, with the sign that is glued to them, percentages and fractions as such."""
+def values_in(text: str) -> list[Value]:
+    """The numbers of a `plain` text, with the sign that is glued to them, percentages and fractions as such."""
     found = tokens(text)
     values: list[Value] = []
     at = 0

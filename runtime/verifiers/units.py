@@ -11,44 +11,10 @@ from typing import Any, Final
 from models.errors import UsageError
 from runtime.verifiers.notation import NUMBER, Value, plain, written
 from runtime.verifiers.stated_number import stated_numbers, stated_value
+from runtime.verifiers.unit import UnitRead, asked_unit, first_unit, unit_read
 from runtime.verifiers.verifier import Case, Kind, Verdict
 
 _MOST_TEXT: Final = 20_000
-_UNITS: Final[Mapping[str, tuple[str, ...]]] = {
-    "µm": ("µm", "μm", "um", "micrometres?", "micrometers?", "microns?", "マイクロメートル", "ミクロン"),
-    "mm": ("mm", "millimetres?", "millimeters?", "ミリメートル", "ミリ"),
-    "cm": ("cm", "centimetres?", "centimeters?", "センチメートル", "センチ"),
-    "km": ("km", "kilometres?", "kilometers?", "キロメートル"),
-    "m": ("m", "metres?", "meters?", "メートル"),
-    "mg": ("mg", "milligram(?:me)?s?", "ミリグラム"),
-    "kg": ("kg", "kilogram(?:me)?s?", "kilos?", "キログラム"),
-    "g": ("g", "gram(?:me)?s?", "グラム"),
-    "t": ("t", "tonnes?", "tons?", "トン"),
-    "ml": ("ml", "millilitres?", "milliliters?", "ミリリットル"),
-    "l": ("l", "litres?", "liters?", "リットル"),
-    "ms": ("ms", "milliseconds?", "ミリ秒"),
-    "s": ("s", "secs?", "seconds?", "秒間?"),
-    "min": ("min", "mins", "minutes?", "分間?"),
-    "h": ("h", "hrs?", "hours?", "時間"),
-    "d": ("days?", "日間"),
-    "wk": ("weeks?", "週間"),
-}
-_SPELLINGS: Final = sorted(
-    ((spelling, unit) for unit, spellings in _UNITS.items() for spelling in spellings), key=lambda pair: -len(pair[0])
-)
-_ANY: Final = "|".join(spelling for spelling, _ in _SPELLINGS)
-_END: Final = r"(?![A-Za-z/^²³])"
-_ASKED: Final = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        rf"\bhow many\s+(?P<unit>{_ANY}){_END}",
-        rf"\b(?:convert|express|change|turn)\b[^.?!]{{0,80}}\b(?:to|in|into|as)\s+(?P<unit>{_ANY}){_END}",
-        rf"=\s*\?\s*(?P<unit>{_ANY}){_END}",
-        rf"何\s*(?P<unit>{_ANY}){_END}(?!の|前|後|ごと)",
-        rf"(?P<unit>{_ANY})(?:に|で)(?:直|換算|変換|すると|言う|いう|表)",
-    )
-)
-_MEASURED: Final = re.compile(rf"{NUMBER}\s*(?P<unit>{_ANY}){_END}", re.IGNORECASE)
 _SHARE: Final = re.compile(
     r"\b(?:what|which|how many)\s+(?:share|fraction|proportion|percent(?:age)?|per cent)\b"
     r"|\b(?:the|first-pass)\s+yield\b|\byield\s+(?:rate|percentage)\b"
@@ -73,7 +39,8 @@ _CLOCK_IN_WORDS: Final = re.compile(
 
 class Units:
     """Passes where the answer is in the unit asked for, a share within 0..100 %, a time of day that a clock shows, and
-    within the option `limits` (`minimum`, `maximum`). A bare number is taken to be in the unit asked for."""
+    within the option `limits` (`minimum`, `maximum`). A bare number is taken to be in the unit asked for; an answer
+    whose unit is not known here is not judged by it."""
 
     name = "units"
     kind: Kind = "form"
@@ -81,42 +48,56 @@ class Units:
     of_value = True
 
     def applies(self, case: Case) -> bool:
-        """Whether the question asks for a unit, a share or a time of day, or limits are given."""
+        """Whether the question asks for a unit that can be looked for in the answer, for a share or a time of day, or
+        limits are given."""
         question = plain(case.question[:_MOST_TEXT])
-        forms = (asked_unit, _asks_share, _TIME_ASKED.search)
-        return bool(case.options.get("limits")) or any(form(question) for form in forms)
+        if case.options.get("limits") or _asks_share(question) or _TIME_ASKED.search(question):
+            return True
+        unit = asked_unit(question)
+        return unit is not None and unit_read(unit, _answer(case), question).known
 
     def check(self, case: Case) -> Verdict:
-        """The verdict, which names the first thing that is out of form. Raises UsageError for faulty limits."""
-        question, answer = plain(case.question[:_MOST_TEXT]), plain(case.answer[-_MOST_TEXT:])
+        """The verdict, which names the first thing that is out of form, or what was looked at. Raises UsageError for
+        faulty limits."""
+        question, answer = plain(case.question[:_MOST_TEXT]), _answer(case)
         unit = asked_unit(question)
         minimum, maximum = _limits(case.options.get("limits"))
-        fault = (
-            (_unit_fault(unit, answer) if unit else "")
-            or (_share_fault(case) if _asks_share(question) and not unit else "")
-            or (_time_fault(answer) if _TIME_ASKED.search(question) else "")
-            or _limit_fault(case, minimum, maximum)
-        )
-        return Verdict.of(self, not fault, fault or "Unit and range are as asked for.")
+        faults: list[str] = []
+        seen: list[str] = []
+        if unit is not None:
+            read = unit_read(unit, answer, question)
+            faults.append(_unit_fault(unit, read))
+            seen.append(_unit_seen(unit, read))
+        elif _asks_share(question):
+            faults.append(_share_fault(case))
+            seen.append("the share lies within 0 and 100 %")
+        if _TIME_ASKED.search(question):
+            faults.append(_time_fault(answer))
+            seen.append("it is a time of day")
+        if minimum is not None or maximum is not None:
+            faults.append(_limit_fault(case, minimum, maximum))
+            seen.append("it lies within the limits")
+        fault = next(filter(None, faults), "")
+        told = ", and ".join(seen) or "no unit and no limit was asked for"
+        return Verdict.of(self, not fault, fault or f"{told[0].upper()}{told[1:]}.")
 
 
-def asked_unit(question: str) -> str | None:
-    """The unit that the question asks for, by its symbol; None where it asks for none that is known here."""
-    for pattern in _ASKED:
-        if match := pattern.search(question):
-            return _symbol(match["unit"])
-    return None
+def _answer(case: Case) -> str:
+    return plain(case.answer[-_MOST_TEXT:])
 
 
-def _symbol(spelled: str) -> str:
-    return next(unit for spelling, unit in _SPELLINGS if re.fullmatch(spelling, spelled, re.IGNORECASE))
+def _unit_fault(unit: str, read: UnitRead) -> str:
+    if not read.numbers:
+        return f"The question asks for {unit}, but the answer holds no number in digits."
+    return f"The question asks for {unit}, but the answer is in {read.other}; convert it." if read.other else ""
 
 
-def _unit_fault(unit: str, answer: str) -> str:
-    found = [_symbol(match["unit"]) for match in _MEASURED.finditer(answer)]
-    if not found or unit in found:
-        return ""
-    return f"The question asks for {unit}, but the answer is in {found[-1]}; convert it."
+def _unit_seen(unit: str, read: UnitRead) -> str:
+    if read.as_asked:
+        return f"the unit is {unit}, as asked for"
+    if read.known:
+        return f"a bare number was taken to be in {unit}"
+    return f"the unit “{read.unread}” was not recognised, so it was not judged"
 
 
 def _asks_share(question: str) -> bool:
@@ -127,10 +108,10 @@ def _share_fault(case: Case) -> str:
     value = stated_value(case.answer, case.question)
     if value is None:
         return "The question asks for a share, but the answer holds no number."
-    answer = plain(case.answer[-_MOST_TEXT:])
-    measured = _MEASURED.search(answer)
+    answer = _answer(case)
+    measured = first_unit(answer)
     if measured and not value.percent and len(re.findall(NUMBER, answer)) == 1:
-        return f"The question asks for a share, but the answer is in {_symbol(measured['unit'])}."
+        return f"The question asks for a share, but the answer is in {measured}."
     percent = value.number * 100 if value.percent else value.number
     return "" if 0 <= percent <= 100 else f"A share lies within 0 and 100 %, but the answer gives {_per_cent(value)}."
 

@@ -91,22 +91,44 @@ def judges_value(verifier: Verifier) -> bool:
 def verdicts(verifiers: Iterable[Verifier], case: Case) -> tuple[Verdict, ...]:
     """The verdicts of all verifiers that apply, in their order.
 
-    One that breaks down fails the case and is named, so that the answer is kept and nobody takes it for checked.
-    Raises KangaeError where an option of the case is wrong or a package is missing.
+    One that breaks down, or returns what is no verdict, fails the case and is named, so that the answer is kept and
+    nobody takes it for checked. Raises KangaeError where an option of the case is wrong or a package is missing.
     """
     return tuple(verdict for one in verifiers if (verdict := _guarded(one, case)) is not None)
 
 
+def not_judged(verifier: Verifier, detail: str) -> Verdict:
+    """The failed verdict of a verifier that came to none, whatever it says of itself."""
+    kind: Kind = verifier.kind if verifier.kind in KINDS else "form"
+    return Verdict(str(verifier.name), kind, False, detail)
+
+
 def _guarded(verifier: Verifier, case: Case) -> Verdict | None:
     try:
-        return verifier.check(case) if verifier.applies(case) else None
+        return _sound(verifier.check(case)) if verifier.applies(case) else None
     except KangaeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = shorten(f"{type(error).__name__}: {error}", 200)
-        return Verdict.of(
+        return not_judged(
             verifier,
-            False,
             f"The verifier {verifier.name} broke down ({reason}), so the answer was not checked by it; "
             "report this to its author, or choose another with --verify.",
         )
+
+
+def _sound(found: Any) -> Verdict:
+    """What a plug-in returned, which no type checker has seen; raises TypeError for what is no verdict."""
+    if not isinstance(found, Verdict):
+        raise TypeError(f"check returned {_shape(found)}, not a Verdict")
+    if not isinstance(found.passed, bool):
+        raise TypeError(f"passed is {_shape(found.passed)}, not True or False")
+    if found.kind not in KINDS:
+        raise TypeError(f"kind is {_shape(found.kind)}, not {', '.join(KINDS)}")
+    if not isinstance(found.name, str) or not isinstance(found.detail, str):
+        raise TypeError("name and detail of a Verdict must be text")
+    return found
+
+
+def _shape(value: Any) -> str:
+    return shorten(repr(value), 60) if isinstance(value, str | bool | None) else f"a {type(value).__name__}"

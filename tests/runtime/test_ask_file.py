@@ -129,18 +129,34 @@ def test_where_none_failed_nothing_is_told(model: AnsweringResponder, lines: Lin
         ([{"id": "a", "question": "x"}, "", {"id": "b", "question": "y"}, {"id": "a", "question": "z"}],
          'Lines 1 and 4 share the id "a"; give each'),
         ([{"id": 7, "question": "x"}, {"id": 7, "question": "x"}], "Lines 1 and 2 share the id 7;"),
-        ([{"id": "考え", "question": "x"}, {"id": "考え"}], 'Lines 1 and 2 share the id "考え";'),
+        ([{"id": "考え", "question": "x"}, {"id": "考え", "question": "x"}], 'Lines 1 and 2 share the id "考え";'),
         ([{"id": "2", "question": "x"}, {"question": "y"}],
          'Lines 1 and 2 share the id "2" (a line without an id is called by its number);'),
     ],
 )  # fmt: skip
-def test_lines_that_share_an_id_are_refused_before_any_work(
+def test_a_line_that_shares_an_earlier_id_gives_an_error_in_its_place(
     model: AnsweringResponder, lines: Lines, capsys: Capture, records: list[object], told: str
 ) -> None:
-    assert kangae.main(["ask", "--file", lines(*records)]) == 2
+    assert kangae.main(["ask", "--file", lines(*records, {"id": "end", "question": "z"})]) == 1
     said = capsys.readouterr()
-    assert said.out == "" and told in said.err and len(said.err.splitlines()) == 1
-    assert not model.opened and not model.requests
+    *good, shared, end = map(json.loads, said.out.splitlines())
+    assert told in shared["error"]["detail"] and shared["error"]["exit"] == 2
+    assert "id" not in shared  # what goes by the id finds the first line's reply alone
+    assert shared["error"]["line"] == int(told.split()[3])
+    assert [one["answer"] for one in (*good, end)] == [request.messages[-1].content for request in model.requests]
+    assert end["id"] == "end" and told in said.err and len(said.err.splitlines()) == 1
+
+
+def test_an_id_is_its_first_lines_even_where_that_is_bad(
+    model: AnsweringResponder, lines: Lines, capsys: Capture
+) -> None:
+    path = lines({"id": "a"}, {"id": "a", "question": "x"}, {"id": "b", "question": "y"}, {"id": "b"})
+    assert kangae.main(["ask", "--file", path]) == 1
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one.get("id") for one in found] == ["a", None, "b", None]
+    assert [one.get("error", {}).get("line") for one in found] == [1, 2, None, 4]
+    assert "Lines 1 and 2 share" in found[1]["error"]["detail"]
+    assert 'Line 4 has no "question"' in found[3]["error"]["detail"]  # what was wrong with it already comes first
 
 
 def test_text_and_number_are_different_ids(model: AnsweringResponder, lines: Lines, capsys: Capture) -> None:

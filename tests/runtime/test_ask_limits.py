@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,40 @@ def test_a_least_thought_that_cannot_be_kept_to_is_refused(
     assert kangae.main(["ask", "--file", str(path), *words]) == code
     assert told in capsys.readouterr().err
     assert model.closed or not model.opened
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--budget", "400", "--max-answer", "200"], "--budget 400 and --max-answer 200 do not fit the context of 512"),
+        (["--max-answer", "513"], "--max-answer 513 does not fit the context of 512 tokens"),
+        (["--budget", "513"], "--budget 513 does not fit the context of 512 tokens"),
+        (["--min-thinking", "300", "--max-answer", "300"], "--min-thinking 300 and --max-answer 300 do not fit"),
+        (["--ladder", "--max-answer", "9999"], "--max-answer 9999 does not fit"),
+        (["--budget", "312", "--max-answer", "200"], ""),
+        (["--budget", "unlimited", "--max-answer", "512"], ""),
+    ],
+)
+def test_limits_that_no_prompt_leaves_room_for_are_refused(
+    model: AnsweringResponder, lines: Callable[..., str], capsys: Capture, words: list[str], told: str
+) -> None:
+    for asked in (["x"], ["--file", lines({"question": "x"})]):
+        assert kangae.main(["ask", *asked, *words]) == (7 if told else 0)
+        assert told in capsys.readouterr().err
+    assert bool(model.requests) is not bool(told)
+
+
+@pytest.mark.parametrize("name", ["KANGAE_BUDGET", "KANGAE_MAX_ANSWER"])
+def test_limits_of_the_settings_give_way(model: AnsweringResponder, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "9999")
+    assert kangae.main(["ask", "x"]) == 0
+
+
+def test_only_a_least_thought_of_a_flag_is_firm(model: AnsweringResponder, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kangae.main(["ask", "x", "--min-thinking", "9"]) == 0
+    monkeypatch.setenv("KANGAE_MIN_THINKING", "9")
+    assert kangae.main(["ask", "x"]) == 0
+    assert [(one.budget.minimum, one.budget.firm) for one in model.requests] == [(9, True), (9, False)]
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_sizes_too_small_are_2_before_a_model_is_made(
 
 def test_random_thoughts_have_sentences(tmp_path: Path) -> None:
     from runtime.backends.llama import open_llama
-    from runtime.control.thinking_control import at_boundary
+    from runtime.control.boundary import at_boundary
 
     backend = open_llama(make_random_model(tmp_path / "tiny.gguf"), context=64, sequences=1, threads=1)
     pieces = [backend.vocabulary.piece(token).decode("utf-8", "replace") for token in range(267, TINY.vocabulary)]

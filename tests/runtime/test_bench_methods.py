@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ import kangae
 from models.family import resolve_family
 from runtime import opening
 from runtime.backends.fake import IM_END, ByteVocabulary, FakeBackend
+from runtime.bench.asking import Asking, Run
 from runtime.events import Done, Event
 from runtime.ladder.rung import PLACES, rungs
 from runtime.local_responder import LocalResponder
@@ -87,6 +89,31 @@ def test_the_ladder_takes_the_places_of_the_thoughts_that_it_draws_at_once(
     assert model.opened["sequences"] == PLACES
 
 
+@pytest.mark.parametrize(
+    ("methods", "parallel", "places"),
+    [
+        ("votes:3", "2", 6),
+        ("votes:3", "64", 12),
+        ("message", "2", 2),
+        ("message,votes:3,auto", "1", 3),
+        ("votes:100", "9", 256),
+    ],
+)
+def test_problems_at_once_have_places_for_all_their_thoughts(
+    model: AnsweringResponder, problems: str, methods: str, parallel: str, places: int
+) -> None:
+    words = ["bench", "budget", "--problems", problems, "--budgets", "2", "--parallel", parallel, "--method", methods]
+    assert kangae.main([*words, "--json"]) == 0
+    assert model.opened["sequences"] == places
+
+
+def test_more_votes_than_are_counted_are_no_method(
+    model: AnsweringResponder, problems: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kangae.main(["bench", "budget", "--problems", problems, "--method", "votes:500"]) == 2
+    assert "Give 256 or fewer" in capsys.readouterr().err and not model.opened
+
+
 def test_flags_are_held_against_the_right_answers(
     sure: Sure, problems: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,6 +151,24 @@ def test_votes_take_seeds_of_their_own(
     assert row["n"] == 3
     seeds = sorted(request.sampling.seed for request in model.requests if request.sampling is not None)
     assert seeds == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_a_benchmark_holds_of_votes_is_what_it_measures(
+    model: AnsweringResponder, monkeypatch: pytest.MonkeyPatch, problems: str
+) -> None:
+    runs: list[Run] = []
+    ask = Asking.ask
+
+    def noted(self: Asking, *given: Any, **options: Any) -> Run:
+        runs.append(ask(self, *given, **options))
+        return runs[-1]
+
+    monkeypatch.setattr(Asking, "ask", noted)
+    assert kangae.main(["bench", "budget", "--problems", problems, "--budgets", "2", "--method", "votes:3"]) == 0
+    replies = [one.reply for run in runs for one in run.outcomes]
+    assert [len(reply.votes) for reply in replies] == [3] * 4
+    assert all(reply.thinking and not vote.thinking for reply in replies for vote in reply.votes)
+    assert {vote.thinking_tokens for reply in replies for vote in reply.votes} == {2}
 
 
 def test_trial_answers_that_cannot_be_tried_are_refused_and_not_measured_as_something_else(

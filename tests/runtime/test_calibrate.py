@@ -111,15 +111,26 @@ def test_a_model_is_calibrated(
     assert backends[0].closed and backends[0].sequences == 9
 
 
-def test_few_problems_change_little_and_say_so(
+def test_few_problems_change_nothing_and_say_so(
     backends: list[FakeBackend], problems: Callable[[int], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert kangae.main(["calibrate", "fake", "--problems", problems(32), "-n", "4", "--seed", "3", "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "4 problems cannot tell" in said and "Nothing was kept" in said
     assert "ACCURACY" in said and "closing message" in said
-    assert "4 problems do not tell" in said and "apart" in said
     assert load_profile(SHA) is None and not profile_file(SHA).exists()
+
+
+def test_few_problems_leave_efforts_reserve_and_message_as_they_were(
+    backends: list[FakeBackend], problems: Callable[[int], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kangae.main(["calibrate", "fake", "--problems", problems(4), "--dry-run", "--json"]) == 0
+    profile = json.loads(capsys.readouterr().out)["profile"]
+    assert (profile["efforts"], profile["reserve"], profile["closing_message"]) == (None, None, None)
+    few = "4 problems cannot tell; at least 30 can"
+    told = [profile["reasons"][name] for name in ("efforts", "answer's reserve", "closing message", "trial answers")]
+    assert told == [few] * 4
+    assert [row["stage"] for row in profile["rows"]] == ["natural"]  # no time is spent on what cannot be told
 
 
 def test_the_seed_draws_the_problems(
@@ -146,7 +157,7 @@ def test_a_question_that_cannot_be_met_is_left_out_and_told(
     profile = json.loads(capsys.readouterr().out)["profile"]
     assert profile["origin"]["n"] == 3 and {row["n"] for row in profile["rows"]} == {3}
     assert profile["reasons"]["problems"].startswith("1 of 4 could not be answered and were left out (long: Cannot be")
-    assert profile["reserve"] == 64  # it was no answer that was cut off
+    assert "did not end" not in profile["reasons"]["answer's reserve"]  # it was no answer that was cut off
 
 
 def test_the_ramp_is_tried_where_tokens_are_drawn(
@@ -197,7 +208,7 @@ def test_ctrl_c_keeps_nothing(
         return backend
 
     monkeypatch.setattr(llama, "open_llama", open_llama)
-    assert kangae.main(["calibrate", "fake", "--problems", problems(8)]) == 130
+    assert kangae.main(["calibrate", "fake", "--problems", problems(32)]) == 130
     assert not profile_file(SHA).exists()
     assert backends[0].closed
 

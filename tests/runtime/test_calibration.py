@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -32,6 +33,7 @@ from runtime.profile.profile import EffortTokens
 from runtime.votes import same_text
 
 N = 40
+FEW = LEAST_PROBLEMS - 1
 
 
 def sample(
@@ -97,6 +99,9 @@ def test_the_reserve_is_twice_the_longest_answer() -> None:
     assert choose_reserve(sample(N), 8192).value == 64
     cut = choose_reserve(sample(N, whole=False), 8192)
     assert cut.value is None and "did not end" in cut.reason
+    few = choose_reserve(sample(FEW, n=FEW), 8192)
+    assert few.value is None and f"{FEW} problems cannot tell" in few.reason
+    assert choose_reserve(sample(FEW + 1, n=FEW + 1), 8192).value == 64
 
 
 def test_another_closing_message_has_to_be_surely_better() -> None:
@@ -105,6 +110,8 @@ def test_another_closing_message_has_to_be_surely_better() -> None:
     lucky = choose_closing(own, {"a": sample(22), "b": sample(19)})
     assert lucky.value is None and "surely" in lucky.reason
     assert choose_closing(own, {"a": sample(32), "b": sample(36), "c": sample(10)}).value == "b"
+    few = choose_closing(sample(0, n=FEW), {"a": sample(FEW, n=FEW)})
+    assert few.value is None and "cannot tell" in few.reason
 
 
 def test_more_candidates_need_more_evidence() -> None:
@@ -127,8 +134,7 @@ def test_an_exit_stays_off_where_nothing_speaks_for_it() -> None:
     assert loses.value is None and "99%" in loses.reason
     saves_nothing = choose_exit(free, {0.8: sample(36, tokens=[60, 140] * (N // 2))})
     assert saves_nothing.value is None and "not surely save" in saves_nothing.reason
-    few = LEAST_PROBLEMS - 1
-    unsure = choose_exit(sample(few, n=few), {0.8: sample(few, n=few, tokens=10)})
+    unsure = choose_exit(sample(FEW, n=FEW), {0.8: sample(FEW, n=FEW, tokens=10)})
     assert unsure.value is None and "cannot tell" in unsure.reason
     hopeless = choose_exit(sample(0), {0.8: sample(0, tokens=10)})
     assert hopeless.value is None and "nothing is right" in hopeless.reason
@@ -157,15 +163,29 @@ def test_what_no_budget_reaches_is_the_longest_natural_thought_or_unlimited() ->
 
 
 def test_efforts_that_came_out_the_same_are_told() -> None:
-    few = sample(6, n=6, thinking=[60] * 5 + [201])
-    assert choose_efforts(sample(0, n=6), {16: sample(2, n=6), 64: sample(6, n=6)}, few).reason.endswith(
-        "; 6 problems do not tell low, medium and high apart"
-    )
+    alike = choose_efforts(sample(0), {64: sample(40)}, sample(40))
+    assert alike.reason.endswith("; 40 problems do not tell low, medium and high apart")
     some = choose_efforts(sample(0), {16: sample(30), 64: sample(40)}, sample(40))
     assert some.value == EffortTokens(16, 64, 64)
     assert some.reason.endswith("; 40 problems do not tell medium and high apart")
     apart = choose_efforts(sample(0), {16: sample(30), 64: sample(37), 128: sample(40)}, sample(40))
     assert apart.value == EffortTokens(16, 64, 128) and "apart" not in apart.reason
+
+
+def test_few_problems_choose_no_efforts() -> None:
+    few = choose_efforts(sample(0, n=FEW), {16: sample(FEW, n=FEW)}, sample(FEW, n=FEW))
+    assert few.value is None and f"{FEW} problems cannot tell" in few.reason
+    enough = choose_efforts(sample(0, n=FEW + 1), {16: sample(FEW + 1, n=FEW + 1)}, sample(FEW + 1, n=FEW + 1))
+    assert enough.value == EffortTokens(16, 16, 16)
+
+
+def test_high_is_bounded_only_where_no_problem_is_surely_lost() -> None:
+    off, free = sample(0), sample(36)
+    other = replace(free, correct=(False, *(True,) * 36, *(False,) * 3))  # as many are right, but not the same ones
+    luck = choose_efforts(off, {16: sample(30), 64: other}, free)
+    assert luck.value == EffortTokens(16, 64, None) and "high stays unlimited" in luck.reason
+    held = choose_efforts(off, {16: sample(30), 64: other, 128: free}, free)
+    assert held.value == EffortTokens(16, 64, 128) and "unlimited, for" not in held.reason
 
 
 def test_a_lucky_small_budget_is_not_believed() -> None:

@@ -13,7 +13,7 @@ from runtime.ladder.ladder import LadderResponder
 from runtime.request import Budget, Message, Request
 from runtime.responder import Control
 from tests.fakes.answering_responder import FACTS
-from tests.runtime.test_ladder import ByRung, Nodding, climbed, request
+from tests.fakes.rung_responder import ByRung, Nodding, climbed, request
 
 
 class Cut(ByRung):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from runtime.ladder.judgement import judge_vote
 from runtime.votes import same_text
 from tests.fakes.answering_responder import FACTS
-from tests.runtime.test_ladder import BARE, ByRung, climb, request
+from tests.fakes.rung_responder import BARE, ByRung, climb, request
 
 
 def test_an_answer_of_many_lines_is_quoted_on_one_and_shortened() -> None:

@@ -13,7 +13,7 @@ from runtime.backends.fake import IM_END, ByteVocabulary, FakeBackend, Script
 from runtime.events import Done, ThinkingDelta
 from runtime.local_responder import LocalResponder
 from runtime.request import Endings, Request
-from runtime.responder import Cancel, Control, Hint, More, Pause
+from runtime.responder import AnswerNow, Cancel, Control, Hint, More, Pause
 from tests.fakes.scripted_model import VOCABULARY, ask, model, reply_of, responder
 
 WORDY = ByteVocabulary(merges=(b"Wait", b" wait", b"so ", b"</think>\n\n"))
@@ -122,6 +122,33 @@ def test_a_paused_turn_stands_still_and_goes_on() -> None:
         plain.answer,
         plain.usage.thinking_tokens,
     )
+
+
+def test_a_paused_turn_answers_when_it_is_asked_to() -> None:
+    control, events = Control(), []
+    local = responder(model("<think>\nOne plus one is two and so on"))
+    with while_it_stands(local, control.answer_now):
+        for event in local.respond(ask(), control):
+            events.append(event)
+            if isinstance(event, ThinkingDelta) and event.tokens == 6 and not event.forced:
+                control.pause()
+    reply = reply_of(events)
+    assert (reply.close, reply.finish, reply.answer, reply.usage.thinking_tokens) == ("user", "stop", "It is 2", 6)
+
+
+def test_answer_now_ends_each_pause_before_it() -> None:
+    control, heard = Control(), []
+    control.on_change(lambda: heard.append((control.wishes[-1], control.paused)))
+    for _ in range(2):
+        control.pause()
+        control.answer_now()
+    control.answer_now()
+    now, still = AnswerNow(), Pause(True)
+    assert heard == [(still, True), (now, False)] * 2
+    copy = Control()  # as a worker hears of it
+    for wish in control.wishes:
+        copy.tell(wish)
+    assert copy.wants_answer and not copy.paused
 
 
 def test_a_paused_turn_can_be_cancelled() -> None:

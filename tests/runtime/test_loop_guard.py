@@ -125,6 +125,8 @@ HEADWAY = {
         for n in range(100, 140)
     ),
     "closing tags": "<tr>" + "<td></td>" * 8 + "</tr>\n" + "        </div>\n" * 4,
+    "equal findings": "No defects were found.\n" * 8 + "".join(word(n) for n in range(100, 160)),
+    "equal records": '{"ok": true, "defect": false}, ' * 12,
     "short remarks": "".join(f"Wait, check\nso {word(n)}{word(n + 7)} it is\n" for n in range(100, 180)),
 }
 
@@ -146,12 +148,15 @@ def test_a_phrase_that_returns_among_what_was_said_is_a_loop() -> None:
     assert guard.found[-1].since < 40
 
 
+LINE = "I have to look at this again, for it may well be that what was said of it before is not so, or not quite.\n"
+
+
 def test_equal_lines_in_a_row() -> None:
-    line = "I have to look at this again.\n"
+    line = LINE
     before = "First of all\n"
     guard = fed(tokens_of(before + line + "\n" + line + line + "And now something else is said.\n" * 2 + "x" * 40))
     assert guard.kind == "lines"
-    assert guard.found[-1].since == len(tokens_of(before))
+    assert guard.found[-1].since == len(tokens_of(before)) and guard.found[-1].rows
     apart = "".join(f"{line}It is{word(number)}.\n" for number in range(100, 140))
     assert not fed(tokens_of(apart)).looping
 
@@ -279,11 +284,10 @@ def recut(pieces: Sequence[str], lengths: Sequence[int]) -> list[str]:
 
 LOOPS = {
     "cycle": "Let me see what I have here. " + "I check it, then I go on. " * 25,
-    "lines": "First of all\n"
-    + "I have to look at this again.\n" * 3
-    + "So"
+    "lines": "First of all\n" + LINE * 3 + "So" + "".join(word(n) for n in range(100, 300)),
+    "paragraphs": "Well.\n\n"
+    + f"{PARAGRAPH} What was found before may not hold.\n\n" * 3
     + "".join(word(n) for n in range(100, 300)),
-    "paragraphs": f"Well.\n\n{PARAGRAPH}\n\n{PARAGRAPH}\n\n{PARAGRAPH}\n\n" + "".join(word(n) for n in range(100, 300)),
     "headway": HEADWAY["counter before a paragraph"],
 }
 

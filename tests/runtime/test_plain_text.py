@@ -6,13 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.cli import printable
 from models.columns import table
+from models.json_output import for_stream
 from models.plain_text import as_utf8, json_line, one_line, shorten, strip_controls
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +68,8 @@ def test_an_escape_split_over_two_pieces_loses_its_power_all_the_same(parts: lis
 @given(st.text(st.characters()) | st.text(st.sampled_from("\x1b\x85\u2028\u2029\u202e\u2069\x7f\ud800a\n")))
 def test_json_lines_are_one_line_of_harmless_signs_and_say_the_same(text: str) -> None:
     for encoding in ("utf-8", "ascii", "cp932"):
-        line = json_line({"t": text}, encoding)
+        stream = TextIOWrapper(BytesIO(), encoding=encoding)
+        line = for_stream(json_line({"t": text}), stream)
         assert len(line.splitlines()) == 1
         assert strip_controls(line, lines=False) == line
         assert json.loads(line.encode(encoding)) == {"t": text}
@@ -76,10 +80,18 @@ def test_json_writes_no_control_and_no_sign_that_turns_text_as_it_stands() -> No
         chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
     ]
     for sign in (*steering, "\u200e", "\u200f", "\u061c"):
-        line = json_line(sign, "utf-8")
+        line = json_line(sign)
         assert sign not in line and line.isascii()
         assert json.loads(line) == sign
-    assert json_line("考え é", "utf-8") == json_line("考え é", "UTF8") == '"考え é"'
+    assert json_line("考え é") == '"考え é"'
+
+
+@pytest.mark.parametrize(
+    ("encoding", "line"), [("UTF8", '"考え é 🙂"'), ("ascii", r'"\u8003\u3048 \u00e9 \ud83d\ude42"')]
+)
+def test_json_keeps_the_signs_that_its_stream_can_take(encoding: str, line: str) -> None:
+    assert for_stream(json_line("考え é 🙂"), TextIOWrapper(BytesIO(), encoding=encoding)) == line
+    assert for_stream(json_line("考え é 🙂"), StringIO()) == '"考え é 🙂"'
 
 
 def test_json_loses_nothing_where_the_output_takes_ascii_alone() -> None:

@@ -25,8 +25,8 @@ from runtime.verifiers.registry import choose
 from runtime.votes import same_text
 from runtime.voting import VotingResponder
 from tests.fakes.answering_responder import FACTS
+from tests.fakes.rung_responder import BARE, SUM, ByRung, Nodding
 from tests.fakes.scripted_model import FAMILY, ask, model, reply_of, responder
-from tests.runtime.test_ladder import BARE, SUM, ByRung, Nodding
 
 LANGUAGES: tuple[Language, ...] = ("en", "ja")
 MISTAKES: tuple[Mistake, ...] = ("none", "step", "reading")

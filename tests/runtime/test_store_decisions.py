@@ -57,6 +57,16 @@ def test_decisions_come_back_as_they_were_and_in_their_place(path: Path) -> None
     assert len(one.record["decisions"]) == 1
 
 
+def test_a_rung_comes_back_and_is_told_before_its_rule(path: Path) -> None:
+    climbed = tuple(replace(one, rung="long") for one in DECISIONS)
+    with Store.open(path) as store:
+        conversation = store.new_conversation("Sums")
+        store.add_reply(conversation, replace(TOLD, decisions=climbed))
+        (reply,) = store.replies(conversation)
+    assert [one["rung"] for one in reply.record["decisions"]] == ["long"] * len(climbed)
+    assert f"long, {climbed[0].rule}" in "\n".join(trace_lines(reply.record, ()))
+
+
 def test_a_turn_that_went_on_has_the_decisions_of_its_end(path: Path) -> None:
     with Store.open(path) as store:
         conversation = store.new_conversation("Sums")

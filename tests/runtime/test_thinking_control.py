@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import CannotMeetError
-from runtime.control.thinking_control import Limits, ThinkingControl, View, at_boundary, default_reserve, plan_limits
+from runtime.control.thinking_control import Limits, ThinkingControl, View, default_reserve, plan_limits
 from runtime.phase import Outlook, Phase
 from runtime.request import Budget
 
@@ -45,30 +45,13 @@ def test_no_room_names_the_numbers() -> None:
         plan_limits(Budget(tokens=0), prompt=500, context=400, closing=0)
 
 
-@pytest.mark.parametrize(
-    ("tail", "ends"),
-    [
-        ("so.\n", True),
-        ("It is two.", True),
-        ("It is two. ", True),
-        ('He said "no!"', True),
-        ("二です。", True),
-        ("本当？", True),
-        ("about 3.", False),
-        ("3.1", False),
-        ("and then", False),
-        ("", False),
-    ],
-)
-def test_boundaries(tail: str, ends: bool) -> None:
-    assert at_boundary(tail) is ends
-
-
 def test_closes_at_a_boundary_in_the_window_and_cuts_at_the_end() -> None:
     limits = Limits(thinking=64, reserve=64)
     for tokens, tail, reason in (
-        (47, "done.", None),
-        (48, "done.", "budget"),
+        (47, "done. ", None),
+        (48, "done. ", "budget"),
+        (55, "done.", None),  # a name may go on
+        (56, "done.", "budget"),
         (48, "word", None),
         (63, "word", None),
         (64, "word", "budget"),
@@ -107,31 +90,58 @@ def test_end_of_sequence_in_a_thought_owes_an_answer() -> None:
     decision = control.end_of_sequence(thinking(5))
     assert (decision.close, decision.message, decision.finish) == ("natural", False, None)
     empty = View(Phase.ANSWER, thinking_tokens=5)
-    assert not ThinkingControl(Limits(thinking=64, reserve=64)).permits_end(View(Phase.BEFORE))
-    assert control.permits_end(View(Phase.ANSWER, answer_tokens=4))
-    assert not control.permits_end(empty)
-    assert control.permits_end(View(Phase.ANSWER, thinking_tokens=5, has_answer=True))
+    assert ThinkingControl(Limits(thinking=64, reserve=64)).ban_on_end(View(Phase.BEFORE)) == "end"
+    assert control.ban_on_end(View(Phase.ANSWER, answer_tokens=4)) is None
+    assert control.ban_on_end(empty) == "end"
+    assert control.ban_on_end(View(Phase.ANSWER, thinking_tokens=5, has_answer=True)) is None
     assert control.end_of_sequence(empty).finish == "stop"
     assert control.close == "natural"
 
 
 def test_minimum_bans_closer_and_end() -> None:
     control = ThinkingControl(Limits(thinking=64, reserve=64, minimum=10))
-    assert not control.permits(thinking(9), Outlook(closes=True))
-    assert not control.permits_end(thinking(9))
-    assert control.permits(thinking(9), Outlook())
-    assert control.permits(thinking(10), Outlook(closes=True))
+    assert control.ban(thinking(9), Outlook(closes=True)) == control.ban_on_end(thinking(9)) == "minimum"
+    assert control.ban(thinking(9), Outlook()) is None
+    assert control.ban(thinking(10), Outlook(closes=True)) is control.ban_on_end(thinking(10)) is None
+
+
+def test_a_firm_minimum_is_refused_where_the_prompt_leaves_too_little() -> None:
+    for minimum in (180, 181):
+        assert plan_limits(Budget(minimum=minimum), prompt=100, context=400, closing=20).minimum == 180
+    assert plan_limits(Budget(minimum=180, firm=True), prompt=100, context=400, closing=20).minimum == 180
+    with pytest.raises(
+        CannotMeetError, match=r"at least 181 tokens .* has 100 of the context's 400 .* so 180 are left"
+    ):
+        plan_limits(Budget(minimum=181, firm=True), prompt=100, context=400, closing=20)
+
+
+def test_a_close_that_is_only_near_waits_for_a_hint() -> None:
+    def close(tokens: int, *, hinted: bool, seconds: float | None = None, now: float = 0.0) -> str | None:
+        budget = Budget(64 if seconds is None else None, seconds)
+        control = ThinkingControl(plan_limits(budget, prompt=10, context=4000, closing=0))
+        view = thinking(tokens, "done.\n", hinted=hinted)._replace(now=now, step=0.1)
+        return control.decide(view).close
+
+    assert (close(50, hinted=False), close(50, hinted=True)) == ("budget", None)
+    assert close(64, hinted=True) == "budget"
+    limits = plan_limits(Budget(seconds=20.0), prompt=10, context=4000, closing=0)
+    assert limits.deadline is not None
+    left = limits.deadline.thinking_left(0.0, 0.1, 0.0)
+    near, last = left - 1.0, left - 0.05
+    assert close(50, hinted=False, seconds=20.0, now=near) == "deadline"
+    assert close(50, hinted=True, seconds=20.0, now=near) is None
+    assert close(50, hinted=True, seconds=20.0, now=last) == "deadline"
 
 
 def test_a_closed_thought_does_not_open_again() -> None:
     control = ThinkingControl(Limits(thinking=64, reserve=64))
-    assert control.permits(View(Phase.BEFORE), Outlook(opens=True))
-    assert not control.permits(View(Phase.BEFORE), Outlook(opens_again=True))
+    assert control.ban(View(Phase.BEFORE), Outlook(opens=True)) is None
+    assert control.ban(View(Phase.BEFORE), Outlook(opens_again=True)) == "opener"
     control.decide(View(Phase.ANSWER))
-    assert not control.permits(View(Phase.ANSWER), Outlook(opens_again=True))
+    assert control.ban(View(Phase.ANSWER), Outlook(opens_again=True)) == "opener"
     off = ThinkingControl(Limits(thinking=0, reserve=64), off=True)
     assert off.close == "off"
-    assert not off.permits(View(Phase.BEFORE), Outlook(opens=True))
+    assert off.ban(View(Phase.BEFORE), Outlook(opens=True)) == "opener"
 
 
 def test_answer_limit_ends_with_length() -> None:

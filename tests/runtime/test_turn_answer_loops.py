@@ -78,7 +78,8 @@ def test_an_answer_that_can_be_turned_goes_on() -> None:
         return (IM_END, ord("~")) if ids[-1] == ord("~") else circles(ids)
 
     reply = answered(follow, tokens=0)
-    assert (reply.finish, reply.flags) == ("stop", ())
+    turned = "loop: the answer went in circles, and was turned by making repetitions unlikely"
+    assert (reply.finish, reply.flags) == ("stop", (turned,))
     assert reply.answer.endswith("~") and 384 <= reply.usage.answer_tokens <= 512
 
 
@@ -90,12 +91,22 @@ def test_an_answer_that_can_be_turned_goes_on() -> None:
         "| part | done |\n|---|---|\n" + "| bolt | yes |\n" * 55 + "\nAll of them.",
         "".join(f"{number}. Check the machine and write it down.\n" for number in range(1, 21)),
         "I must not run in the hall.\n" * 12 + "I wrote it.",
+        "station,state,verdict\n" + "press,normal operation,passed\n" * 32,
+        "Labels:\n" + "Handle with care, this side up\n" * 32 + "That is all.",
     ],
-    ids=["code", "code span", "table", "list", "lines"],
+    ids=["code", "code span", "table", "list", "lines", "records", "labels"],
 )
 def test_what_only_looks_like_a_loop_is_not_touched(answer: str) -> None:
     reply = answered(says(answer), tokens=0)
     assert (reply.answer, reply.finish, reply.flags) == (answer.strip(), "stop", ())
+
+
+def test_equal_rows_without_end_are_ended_as_they_are() -> None:
+    row = "press,normal operation,passed\n"
+    reply = answered(says(row * 200), tokens=0)
+    assert (reply.finish, reply.flags) == ("length", (FLAG,))
+    assert 384 + 640 <= reply.usage.answer_tokens < 1100
+    assert (row * 200).startswith(reply.answer), "none of them was changed"
 
 
 def test_the_rule_tells_thought_and_answer_apart() -> None:

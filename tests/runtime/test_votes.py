@@ -19,6 +19,7 @@ from runtime.votes import (
     classes,
     confidence,
     decided,
+    majority_stands,
     normalised,
     same_mathematics,
     same_text,
@@ -79,7 +80,8 @@ def test_classes_in_order_of_appearance() -> None:
     def near(one: str, other: str) -> bool:
         return abs(int(one) - int(other)) <= 1
 
-    assert classes(["1", "2", "3"], near) == [[0, 1], [2]]  # held against the first, not the last
+    assert classes(["1", "2", "3"], near) == [[0, 1], [2]]  # held against all, not the last alone
+    assert classes(["2", "1", "3"], near) == [[0, 1], [2]]  # nor the first alone
 
 
 def fake_math_verify(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +179,33 @@ def test_decided_once_the_first_few_are_in() -> None:
     ballots = [ballot(0, "42"), ballot(1, "7"), ballot(2, "4", finish="length")]
     assert decided(ballots, 5, 2, same_text)
     assert not decided(ballots, 5, 3, same_text)  # what was cut off is no answer
+
+
+def test_whether_there_is_a_majority_stands_later_than_the_winner() -> None:
+    assert decided([ballot(0, "42")], 1, None, same_text)  # the other can but draw
+    assert not majority_stands([ballot(0, "42")], 1, same_text)
+    assert majority_stands([ballot(0, "42"), ballot(1, "42")], 1, same_text)
+    assert not majority_stands([ballot(0, "42"), ballot(1, "42"), ballot(2, "7")], 1, same_text)
+    apart = [ballot(0, "42"), ballot(1, "7"), ballot(2, "8")]
+    assert majority_stands(apart, 1, same_text)  # never more than half
+    assert not majority_stands(apart, 2, same_text)
+    assert not majority_stands([], 2, same_text)
+    assert majority_stands([], 0, same_text)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    votes=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([0.1, 0.3, 1.0])), min_size=1, max_size=5),
+    outstanding=st.integers(1, 2),
+)
+def test_a_majority_that_stands_is_not_changed(votes: list[tuple[str, float]], outstanding: int) -> None:
+    ballots = [ballot(index, *vote) for index, vote in enumerate(votes)]
+    if not (decided(ballots, outstanding, None, same_text) and majority_stands(ballots, outstanding, same_text)):
+        return
+    before = tally(ballots, same_text).share > 0.5
+    for late in itertools.product(itertools.product("abcd", (0.0, 1.0)), repeat=outstanding):
+        more = [ballot(100 + index, *vote) for index, vote in enumerate(late)]
+        assert (tally(more + ballots, same_text).share > 0.5) is before
 
 
 VOTE = st.tuples(

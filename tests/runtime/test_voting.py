@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -125,6 +127,86 @@ def test_sure_answers_weigh_more() -> None:
     sure = [0.9, 0.2, 0.3]
     assert ask(BySeed(["5", "6", "6"], sure), question(3))[0].answer == "5"
     assert ask(BySeed(["5", "6", "6"], sure), question(3, weighted=False))[0].answer == "6"
+
+
+def test_each_vote_can_be_audited_and_the_vote_itself_is_a_decision() -> None:
+    sure = [0.9, 0.8, 0.7, 1.0, 1.0]
+    reply, _ = ask(BySeed(["3", "2", " 2 ", "9", "8"], sure), question(5))
+    assert [(vote.seed, vote.thinking, vote.finish, vote.confidence) for vote in reply.votes[:2]] == [
+        (0, "thought 0", "stop", 0.9), (1, "thought 1", "stop", 0.8),
+    ]  # fmt: skip
+    assert [vote.agrees for vote in reply.votes] == [False, True, True, False, False]
+    assert [vote.chosen for vote in reply.votes] == [False, True, False, False, False]
+    assert {vote.answer_tokens for vote in reply.votes} == {2}
+    (decision,) = reply.decisions
+    assert (decision.rule, decision.number, decision.limit) == ("vote", round(1.5 / 4.4, 4), 0.5)
+
+
+def test_how_the_vote_ended_is_told_in_its_decision() -> None:
+    reply, _ = ask(BySeed(["2", "2", "2", "9", "9"], lengths=[1, 2, 3, 50, 60]), question(5))
+    words = "3 of 3 votes gave this answer; 2 more were stopped, for it was decided"
+    assert [(one.rule, one.token, one.number, one.words) for one in reply.decisions] == [("vote", 60, 1.0, words)]
+    assert [(vote.finish, vote.agrees) for vote in reply.votes[2:]] == [
+        ("stop", True), ("cancelled", None), ("cancelled", None),
+    ]  # fmt: skip
+    first, _ = ask(BySeed(["7", "2", "2"], lengths=[1, 30, 30]), question(3, first=1))
+    assert first.decisions[-1].words == "1 of 1 vote gave this answer; 2 more were stopped, for the first was in"
+    tie, _ = ask(BySeed(["5", "6"]), question(2))
+    assert "of the same weight as another; the one that was there first won" in tie.decisions[-1].words
+
+
+class Cut(BySeed):
+    """Cuts off, or breaks, the thoughts of these seeds."""
+
+    ends: dict[int, str] = {}  # noqa: RUF012 - each test has a responder of its own
+
+    def _reply(self, request: Request, finish: str) -> Reply:
+        return super()._reply(request, self.ends.get(self._seed(request), finish) if finish == "stop" else finish)
+
+
+@pytest.mark.parametrize(
+    ("ends", "flags"),
+    [
+        ({1: "length", 2: "error"}, ("votes: 2 of 3 thoughts had none, for they were cut off, empty or failed",)),
+        ({1: "length"}, ()),
+        ({0: "length", 1: "length", 2: "length"}, ()),  # the reply itself was cut, and tells it
+    ],
+)
+def test_a_vote_that_hardly_anybody_took_part_in_is_flagged(ends: dict[int, str], flags: tuple[str, ...]) -> None:
+    fake = Cut(["2", "2", "2"])
+    fake.ends = ends
+    reply, _ = ask(fake, question(3))
+    assert (reply.answer, reply.flags) == ("2", flags)
+    assert [vote.finish for vote in reply.votes] == [ends.get(number, "stop") for number in range(3)]
+
+
+def test_the_standing_is_told_with_each_vote() -> None:
+    _, events = ask(BySeed(["583 good parts", "590", "583 parts"]), question(3))
+    assert [event.standing for event in events if isinstance(event, Voted)] == [
+        (("583 good parts", 1),), (("583 good parts", 1), ("590", 1)), (("583 good parts", 2), ("590", 1)),
+    ]  # fmt: skip
+    cut = Cut(["2", "3"])
+    cut.ends = {0: "length"}
+    _, events = ask(cut, question(2))
+    assert [event.standing for event in events if isinstance(event, Voted)] == [(), (("3", 1),)]
+
+
+def test_the_thoughts_of_a_question_are_not_held_until_all_questions_are_answered() -> None:
+    kept: list[weakref.ref[Reply]] = []
+
+    class Watched(BySeed):
+        def respond_many(self, requests: Sequence[Request], control: Control | None = None) -> Iterator[Event]:
+            for branch, request in enumerate(requests):
+                reply = self._reply(request, "stop")
+                kept.append(weakref.ref(reply))
+                yield Done(reply, branch)
+
+    held = []
+    for event in VotingResponder(Watched(["2", "2"]), Sampling).respond_many([question(2, f"{n}?") for n in range(4)]):
+        if isinstance(event, Done):
+            gc.collect()
+            held.append(sum(one() is not None for one in kept))
+    assert len(held) == 4 and held[-1] <= held[0] < len(kept)
 
 
 def test_a_vote_without_a_majority_is_flagged() -> None:
@@ -270,3 +352,22 @@ def test_a_deadline_bounds_each_comparison_and_loses_no_second_to_an_import(monk
     assert len({(one, other) for one, other, _ in bounds}) == len(bounds)
     list(responder.respond(question(3)))
     assert len(asked_before) == 1 and bounds[-1][2] == MOST_SECONDS
+
+
+def test_comparing_many_formulas_takes_no_more_than_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [f"x^{number}" for number in range(12)]
+    now, bounds = [0.0], []
+
+    def compared(one: str, other: str, seconds: float = MOST_SECONDS) -> bool:
+        bounds.append(seconds)
+        now[0] += seconds
+        return one == other
+
+    monkeypatch.setattr(voting_module, "same_final_answer", compared)
+    reply = next(
+        event.reply
+        for event in VotingResponder(BySeed(answers), Sampling, clock=lambda: now[0]).respond(question(12))
+        if isinstance(event, Done)
+    )
+    assert len(reply.votes) == 12 and len(bounds) == 12 * 11 / 2
+    assert bounds[0] == MOST_SECONDS and bounds[-1] == 0.0 and sum(bounds) == now[0] == 30.0

@@ -15,6 +15,7 @@ from runtime.backends.fake import FakeBackend, scripted
 from runtime.commands.keep import KeptConversation
 from runtime.events import AnswerDelta, Closed, Done, Event, ThinkingDelta
 from runtime.local_responder import LocalResponder
+from runtime.reply import ModelLabel, Reply, SpentBudget, Timings, Usage
 from runtime.request import Request
 from runtime.responder import Control, Responder
 from runtime.store import Store
@@ -103,6 +104,13 @@ class LateResponder(ScriptedResponder):
                 flags = ("deadline: the answer was cut off",)
                 event = Done(replace(event.reply, close="deadline", finish="length", flags=flags))
             yield event
+
+
+def reply_that(**ends: Any) -> Reply:
+    """A whole reply, but for these fields."""
+    label = ModelLabel("scripted", "scripted.gguf", "Q8_0", "scripted")
+    whole = Reply("1", "?", label, "a", "b", "natural", "stop", Usage(), SpentBudget(), Timings())
+    return replace(whole, **ends)
 
 
 def stored(path: Path) -> dict[str, list[dict[str, Any]]]:

@@ -12,15 +12,14 @@ import pytest
 from textual.pilot import Pilot
 
 from runtime.commands.reply_end import exit_code_of
+from runtime.end_sentences import end_sentences
 from runtime.reply import Check, Reply
 from runtime.request import Request
 from runtime.turn.kept_turns import KeptTurns
 from runtime.verification import judged
 from runtime.verifiers.registry import choose
 from tests.fakes.scripted_responder import Script
-from tests.tui.helpers import SMALL, app_of, ask, begin, make_app, screen_text, stored, thinker, until
-from tests.tui.test_parts import reply_that
-from tui.ending import ending
+from tests.tui.helpers import SMALL, app_of, ask, begin, make_app, reply_that, screen_text, stored, thinker, until
 from tui.turn import Turn
 
 
@@ -71,7 +70,8 @@ async def test_a_turn_that_goes_on_is_judged_as_one_that_ran_through(
         assert [(one.name, one.kind, one.passed) for one in reply.checks] == kinds
         bare = replace(reply, checks=(), flags=tuple(flag for flag in reply.flags if not flag.startswith("verify: ")))
         known = [one for name in verifiers for one in choose(name)]
-        assert reply == judged(bare, known, request.budget.seconds, options=options)
+        again = judged(bare, known, request.budget.seconds, options=options)
+        assert replace(again, timings=reply.timings) == reply
         assert said in screen_text(pilot) and ("Doubtful" in screen_text(pilot)) is said.startswith("Doubtful")
     (record,) = next(iter(stored(path).values()))
     assert len(record.get("checks", [])) == len(kinds)
@@ -108,9 +108,18 @@ async def test_two_hints_are_counted_above_the_answer() -> None:
 
 def test_what_stands_below_an_answer() -> None:
     passed = Check("units", True, "It is in range.", "form")
-    assert ending(reply_that()) == []
-    assert ending(reply_that(checks=(passed,))) == ["Only the form was checked (units); nothing recomputed the answer."]
-    assert ending(reply_that(checks=(replace(passed, kind="truth"),))) == []
-    assert ending(reply_that(flags=("leak: it goes on", "unsure: so"), checks=(passed,))) == [
-        "Flagged: leak: it goes on", "Doubtful: so.",
+    form = "Only the form was checked (units); nothing recomputed the answer."
+    assert end_sentences(reply_that()) == []
+    assert end_sentences(reply_that(checks=(passed,))) == [form]
+    assert end_sentences(reply_that(checks=(replace(passed, kind="truth"),))) == []
+    assert end_sentences(reply_that(flags=("leak: it goes on", "unsure: so"), checks=(passed,))) == [
+        "Doubtful: so.", "Flagged: leak: it goes on",
     ]  # fmt: skip
+
+
+def test_a_wrong_sum_of_the_thought_is_quoted_below_the_answer() -> None:
+    reply = judged(reply_that(thinking="3 + 4 = 8, so 8.", answer="8"), choose("arithmetic"), None)
+    assert reply.flags == ("verify: arithmetic: Line 1 of the thinking has a wrong sum, which comes to 7.",)
+    assert end_sentences(reply) == [
+        "Doubtful: arithmetic: Line 1 of the thinking has a wrong sum, “3 + 4 = 8”, which comes to 7."
+    ]

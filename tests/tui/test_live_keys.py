@@ -182,6 +182,9 @@ async def test_a_key_that_comes_too_late_for_a_fast_model_says_so(key: str) -> N
         await pilot.press(key)
         await until(pilot, lambda: "Too late: this turn has ended." in screen_text(pilot))
         assert len(app.query(Turn)) == 1 and not app.busy
+        assert "Ctrl+T" not in screen_text(pilot)  # all of the thought is there
+        await pilot.press("ctrl+t", key)
+        await until(pilot, lambda: "Ctrl+T shows the whole of its thought." in screen_text(pilot))
 
 
 async def test_a_pause_is_seen_while_it_answers_and_answer_now_ends_it_while_it_thinks() -> None:

@@ -15,11 +15,10 @@ from models.tiny.thought import PHRASES
 from runtime.answers.decline import declines
 from runtime.end_sentences import end_sentences
 from runtime.events import Closed, ThinkingDelta
-from runtime.reply import ModelLabel, Reply, SpentBudget, Timings, Usage
 from runtime.settings import Settings
 from tests.fakes.scripted_responder import FACTS, Script
 from tests.runtime.test_profile_store import PROFILE
-from tests.tui.helpers import ask, make_app, screen_text
+from tests.tui.helpers import ask, make_app, reply_that, screen_text
 from tui.answer_pane import AnswerPane, settled_length
 from tui.app import KangaeApp
 from tui.budget_bar import budget_bar
@@ -367,12 +366,6 @@ async def test_that_the_model_declined_is_told_above_its_answer(language: Litera
         assert refusal in screen_text(pilot)
         await ask(pilot, "12 + 30?")
         assert "─ answer · 5 tokens" in screen_text(pilot)
-
-
-def reply_that(**ends: Any) -> Reply:
-    label = ModelLabel("scripted", "scripted.gguf", "Q8_0", "scripted")
-    whole = Reply("1", "?", label, "a", "b", "natural", "stop", Usage(), SpentBudget(), Timings())
-    return replace(whole, **ends)
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,12 @@ def test_a_slip_in_the_thinking_does_not_fail_a_right_answer_but_a_false_line_of
         "\\boxed{" * 10_000,
         "**" * 50_000,
         "\x00\ud800 3 + 4 = 7",
+        "か1" * 30_000,
+        "1 or " * 20_000,
+        "No. " * 20_000,
+        "3=3 (4=4) " * 5_000,
     ],
+    ids=lambda text: ascii(text[:12]),
 )
 def test_hostile_texts_end_soon_and_break_nothing(text: str) -> None:
     started = time.process_time()
@@ -252,6 +257,15 @@ def test_hostile_texts_end_soon_and_break_nothing(text: str) -> None:
         if ARITHMETIC.applies(case):
             ARITHMETIC.check(case)
     assert time.process_time() - started < 5
+
+
+def test_an_equation_in_brackets_behind_a_number_is_a_claim_of_its_own() -> None:
+    for text in ("35 - 17 = 18 (18 + 17 = 35)", "8 (8 × 6 = 48だから)", "2 * (3 + 4) = 14", "2 (1 = 1"):
+        assert all(claim.holds for claim in claims_in(text)), text
+    assert [(claim.left, claim.holds) for claim in claims_in("35 - 17 = 18 (18 + 17 = 36)")] == [
+        ("35 - 17", True),
+        ("18 + 17", False),
+    ]
 
 
 numbers = st.integers(0, 10**9)

@@ -72,6 +72,82 @@ def test_code_that_breaks_down_fails_and_says_how(code: str, names: str) -> None
     assert len(found.detail) < 500
 
 
+CASE = "import unittest\nclass A(unittest.TestCase):\n"
+WAITING = "import unittest\nclass A(unittest.IsolatedAsyncioTestCase):\n"
+ONE = "def f(): return 1\n"
+
+
+@pytest.mark.parametrize(
+    ("tests", "names"),
+    [
+        ("class TestF:\n    def test_a(self): assert f() == 2", "TestF.test_a: AssertionError"),
+        ("class TestF:\n    async def test_a(self): assert f() == 2", "TestF.test_a: AssertionError"),
+        (
+            "class TestF:\n    def setup_method(self): raise OSError\n    def test_a(self): pass",
+            "setup_method: OSError",
+        ),
+        ("async def test_a(): assert f() == 2", "test_a: AssertionError"),
+        ("def check(): assert f() == 2\ncheck()", "AssertionError"),
+        (CASE + "    async def test_a(self): assert f() == 2", "test_a: AssertionError"),
+        (WAITING + "    async def test_a(self): assert f() == 2", "test_a: AssertionError"),
+        (CASE + "    def setUp(self): self.skipTest('別の日')\n    def test_a(self): pass", "skipped itself (別の日)"),
+        ("import unittest\ndef test_a(): raise unittest.SkipTest('later')", "skipped itself (later)"),
+        (CASE + "    @unittest.expectedFailure\n    def test_a(self): assert f() == 1", "expected to fail"),
+        (CASE + "    def test_a(self):\n        with self.subTest(): assert f() == 2", "test_a: AssertionError"),
+    ],
+)
+def test_every_form_of_test_is_run_and_nothing_but_success_passes(tests: str, names: str) -> None:
+    found = judged(ONE, tests)
+    assert not found.passed
+    assert names in found.detail
+
+
+@pytest.mark.parametrize(
+    ("tests", "left_out"),
+    [
+        ("class TestF:\n    def setup_method(self): self.one = 1\n    def test_a(self): assert f() == self.one", 0),
+        ("class TestF:\n    async def test_a(self): assert f() == 1", 0),
+        ("async def test_a(): assert f() == 1", 0),
+        ("def check(): assert f() == 1\ncheck()", 0),
+        ("import unittest\nunittest.TestCase().assertEqual(f(), 1)", 0),
+        (CASE + "    async def test_a(self): assert f() == 1", 0),
+        (WAITING + "    async def test_a(self): assert f() == 1", 0),
+        (CASE + "    @unittest.skip('later')\n    def test_b(self): assert f() == 2\nassert f() == 1", 1),
+    ],
+)
+def test_every_form_of_test_passes_right_code(tests: str, left_out: int) -> None:
+    beside = f" ({left_out} test left out, as marked)" if left_out else ""
+    found = judged(ONE, tests)
+    assert (found.passed, found.detail) == (True, f"The answer's code passes the tests{beside}.")
+
+
+@pytest.mark.parametrize(
+    ("tests", "names"),
+    [
+        ("pass", "No unit test was run,"),
+        ("# 何もしない", "No unit test was run,"),
+        ("assert True", "No unit test was run,"),
+        ("def check(): assert f() == 2", "No unit test was run,"),
+        ("if False:\n    assert f() == 2", "No unit test was run,"),
+        ("try:\n    assert f() == 2\nexcept AssertionError:\n    pass", "No unit test was run,"),
+        ("class Helper:\n    def test_a(self): assert f() == 2", "No unit test was run,"),
+        ("class TestF:\n    def check(self): assert f() == 2", "No unit test was run,"),
+        ("import unittest\n@unittest.skip('later')\ndef test_a(): assert f() == 2", "1 test left out"),
+        (CASE + "    @unittest.expectedFailure\n    def test_a(self): assert f() == 2", "1 test left out"),
+        ("class TestF:\n    def __init__(self): pass\n    def test_a(self): assert f() == 2", "__init__"),
+        ("def test_a(): return f() == 2", "test_a returns a value"),
+        (CASE + "    def test_a(self): return f() == 2", "A.test_a returns a value"),
+        ("def test_a():\n    yield\n    assert f() == 2", "test_a yields"),
+        ("def test_a(x): assert f() == 2", "takes arguments"),
+        ("assert (f() == 2, 'no')", "line 1 asserts a tuple"),
+    ],
+)
+def test_tests_that_show_nothing_are_the_users_error(tests: str, names: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        judged(ONE, tests)
+    assert names in caught.value.detail
+
+
 def test_files_stay_small_and_in_a_folder_that_is_removed(tmp_path: Path) -> None:
     found = judged("import os\nopen('here', 'wb').write(b'x' * 5_000_000)")
     assert not found.passed
@@ -129,7 +205,7 @@ def _read_to_the_end(pipe: int) -> bytes:
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        ({"tests": "def test(:"}, "unit tests are no Python"),
+        ({"tests": "def test(:"}, "cannot judge any code .SyntaxError"),
         ({"tests": 5}, "must be Python source"),
         ({"tests": "pass", "test_limits": {"cpu": 1}}, "test_limits"),
         ({"tests": "pass", "test_limits": {"cpu_seconds": 0}}, "cpu_seconds"),

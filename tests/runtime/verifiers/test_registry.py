@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from models.errors import UsageError
+from runtime.reply import ModelLabel, Reply, SpentBudget, Timings, Usage
+from runtime.verification import doubts, verified
 from runtime.verifiers import registry as registry_module
 from runtime.verifiers.registry import GROUP, choose, registry
 from runtime.verifiers.verifier import Case, Kind, Verdict, Verifier, verdicts
@@ -120,6 +122,67 @@ def test_a_verifier_that_breaks_down_fails_the_case_and_is_named() -> None:
     assert not first.passed
     assert "The verifier shouting broke down (RuntimeError: no[31m luck)" in first.detail
     assert second.passed
+
+
+class Returning(Shouting):
+    def __init__(self, found: Any, applies: Any = True) -> None:
+        self.found, self.applicable = found, applies
+
+    def applies(self, case: Case) -> bool:
+        if isinstance(self.applicable, BaseException):
+            raise self.applicable
+        return bool(self.applicable)
+
+    def check(self, case: Case) -> Verdict:
+        if isinstance(self.found, BaseException):
+            raise self.found
+        return self.found  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (True, "check returned True, not a Verdict"),
+        (None, "check returned None"),
+        ({"passed": True}, "check returned a dict"),
+        (Verdict("shouting", "form", "no", "不合格"), "passed is 'no'"),  # type: ignore[arg-type]
+        (Verdict("shouting", "form", 1, ""), "passed is a int"),  # type: ignore[arg-type]
+        (Verdict("shouting", "vibes", True, ""), "kind is 'vibes'"),  # type: ignore[arg-type]
+        (Verdict("shouting", ["truth"], True, ""), "kind is a list"),  # type: ignore[arg-type]
+        (Verdict("shouting", "form", True, None), "must be text"),  # type: ignore[arg-type]
+        (SystemExit(3), "SystemExit: 3"),
+        (RecursionError("深すぎる"), "RecursionError: 深すぎる"),
+    ],
+)
+def test_what_is_no_verdict_fails_the_case_and_names_the_verifier(found: Any, why: str) -> None:
+    first, second = verdicts([Returning(found), Shouting()], Case("q", "YES"))
+    assert (first.name, first.kind, first.passed) == ("shouting", "form", False)
+    assert "The verifier shouting broke down" in first.detail and why in first.detail
+    assert second.passed
+
+
+def test_a_verifier_that_leaves_while_it_looks_whether_it_applies_is_named() -> None:
+    (found,) = verdicts([Returning(None, SystemExit("bye"))], Case("q", "YES"))
+    assert not found.passed and "SystemExit: bye" in found.detail
+
+
+def test_one_that_breaks_down_and_is_of_no_known_kind_fails_by_the_form() -> None:
+    class Odd(BreakingDown):
+        kind = "gut feeling"  # type: ignore[assignment]
+
+    (found,) = verdicts([Odd()], Case("q", "YES"))  # type: ignore[list-item]
+    assert (found.kind, found.passed) == ("form", False)
+
+
+@pytest.mark.parametrize("found", [True, None, SystemExit(3), Verdict("shouting", "form", "no", "")])  # type: ignore[arg-type]
+@pytest.mark.parametrize("seconds", [None, 30.0])
+def test_a_reply_survives_what_is_no_verdict(found: Any, seconds: float | None) -> None:
+    label = ModelLabel("m", "m.gguf", "Q8_0", "fake")
+    bare = Reply("i", "q", label, "", "YES", "natural", "stop", Usage(), SpentBudget(), Timings())
+    reply = verified(bare, [Returning(found)], seconds=seconds)
+    assert reply.answer == "YES"
+    assert [check.passed for check in reply.checks] == [False]
+    assert doubts(reply)[0].startswith("verify: shouting: The verifier shouting broke down")
 
 
 def test_a_users_error_is_not_hidden() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from models.errors import UsageError
 from runtime.verifiers.notation import plain
-from runtime.verifiers.units import Units, asked_unit
+from runtime.verifiers.unit import asked_unit
+from runtime.verifiers.units import Units
 from runtime.verifiers.verifier import Case
 
 UNITS = Units()
@@ -35,6 +36,10 @@ def judged(question: str, answer: str, **options: Any) -> tuple[bool, str]:
         ("何時間かかりますか。", "h"),
         ("何時に終わりますか。", None),
         ("何分の一ですか。", None),
+        ("How many metres per second is it?", "m/s"),
+        ("How many kg/h?", "kg/h"),
+        ("1分あたり何リットルですか。", "l/min"),
+        ("時速36kmは秒速何mですか。", "m/s"),
         ("How many bolts?", None),
         ("何個ですか。", None),
     ],
@@ -86,6 +91,47 @@ def test_the_unit_asked_for(question: str, unit: str | None) -> None:
 def test_the_form_asked_for(question: str, answer: str, passes: bool) -> None:
     found, detail = judged(question, answer) if UNITS.applies(Case(question, answer)) else (True, "left alone")
     assert found is passes, detail
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "passes", "names"),
+    [
+        ("How many litres?", "5 kWh", False, "but the answer is in kWh"),
+        ("How many litres?", "5 in total", True, "taken to be in l"),
+        ("How many litres?", "5 l", True, "The unit is l, as asked for."),
+        ("How many metres?", "5 m²", False, "in m²"),
+        ("How many metres?", "10 m/s", False, "in m/s"),
+        ("How many metres per second is 36 km/h?", "10 km/h", False, "asks for m/s, but the answer is in km/h"),
+        ("How many metres per second is 36 km/h?", "10 m/s", True, "m/s"),
+        ("How many metres per second is 36 km/h?", "36 km/h is 10 metres per second.", True, "m/s"),
+        ("How many metres per second is 36 km/h?", "10", True, "taken to be in m/s"),
+        ("How many seconds per part?", "12 s/part", True, "s, as asked for"),
+        ("How many minutes per hour is it down?", "12 minutes", True, "as asked for"),
+        ("How many kg is it?", "I do not know.", False, "no number"),
+        ("何kgですか。", "わかりません。", False, "no number"),
+        ("何kgですか。", "5個です。", False, "in 個"),
+        ("何kgですか。", "5です。", True, "taken to be in kg"),
+        ("何リットルですか。", "5ワットです。", False, "in ワット"),
+        ("時速36kmは秒速何mですか。", "時速36kmです。", False, "asks for m/s, but the answer is in km/h"),
+        ("時速36kmは秒速何mですか。", "秒速10mです。", True, "m/s"),
+        ("毎分何リットルですか。", "毎分3リットル", True, "l/min"),
+    ],
+)
+def test_the_unit_behind_the_number_is_read_or_said_to_be_none(
+    question: str, answer: str, passes: bool, names: str
+) -> None:
+    found, detail = judged(question, answer)
+    assert found is passes and names in detail, detail
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"), [("How many litres?", "5 flurbs"), ("何リットルですか。", "5ガロンガロンです。")]
+)
+def test_a_unit_that_is_not_known_here_is_not_judged(question: str, answer: str) -> None:
+    assert not UNITS.applies(Case(question, answer))
+    found, detail = judged(question, answer, limits={"maximum": 9})
+    assert found and "was not recognised, so it was not judged, and it lies within the limits" in detail
+    assert not judged(question, answer, limits={"maximum": 4})[0]
 
 
 @pytest.mark.parametrize("question", ["What is 3 + 4?", "How many bolts are left?", "何個ですか。", "こんにちは"])
