@@ -78,7 +78,7 @@ class Probing:
     tokens on, at most `most` times, at most `length` tokens each.
 
     An answer ends the thought if its tokens' geometric mean probability is `confidence` or more and it is the same
-    `agreeing` times running; or if it is the same three times.
+    `agreeing` times running; or if it is the same three times, each with a probability of 0.9 or more.
     """
 
     confidence: float = 0.95

@@ -26,6 +26,8 @@ class Steering:
         self.soft = None if endings.margin is None else SoftClose(endings.margin, endings.least)
         self.lifted = False
         """Whether the closer was lifted for the draw under way."""
+        self.answer_turned = False
+        """Whether a penalty on repetitions changed what was likeliest in the answer."""
         self.turned = False
         """Whether a hesitant word was the likeliest token of the draw under way until its penalty."""
         self.trials = None if endings.probing is None else TrialAnswers(endings.probing)
@@ -86,7 +88,9 @@ class Steering:
         """Change the logits of the next draw outside of the thought."""
         self.lifted = self.turned = False
         if self._answer is not None and self._answer.penalises:
+            meant = scores.likeliest()
             scores.punish(self._answer.penalties())
+            self.answer_turned = self.answer_turned or scores.likeliest() != meant
 
     def change(self, scores: Scores, spent: float) -> None:
         """Change the logits of the thought's next draw; `spent` is the share of the budget that is used (0: no

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from runtime.request import Probing
 from runtime.votes import normalised
 
-_ALIKE = 3  # equal answers in a row that need no confidence
+_ALIKE = 3  # equal answers in a row, of which none is in doubt
+_DOUBTFUL = 0.9  # a confidence below it: the first digits of a long division stay alike, too, while the rest is guessed
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class TrialAnswers:
         self._count = 0
         self._last_at = 0
         self._alike: list[str] = []
+        self._undoubted = 0
 
     def due(self, thinking_tokens: int, *, transition: bool) -> bool:
         """Whether to ask here: at a transition (the model is about to doubt), or when it has been long."""
@@ -56,10 +58,13 @@ class TrialAnswers:
         text = normalised(answer.text)
         if not (text and answer.whole):
             self._alike.clear()
+            self._undoubted = 0
             return
         if self._alike and self._alike[-1] != text:
             self._alike.clear()
+            self._undoubted = 0
         self._alike.append(text)
+        self._undoubted = self._undoubted + 1 if answer.confidence >= _DOUBTFUL else 0
         probing = self._probing
         confident = answer.confidence >= probing.confidence and len(self._alike) >= probing.agreeing
-        self.sure = confident or len(self._alike) >= _ALIKE
+        self.sure = confident or self._undoubted >= _ALIKE

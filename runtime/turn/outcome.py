@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 
 from models.errors import KangaeError
 from models.family import SelfCheck
 from runtime.answers.decline import declines
-from runtime.control.found_loop import FoundLoop
 from runtime.control.hesitation import hesitations
 from runtime.control.self_check import ANOTHER_RESULT, own_objection
 from runtime.phase import Phase
@@ -39,12 +37,11 @@ def ending_flags(finish: Finish, error: Exception | None, answer: str, *, late: 
     return flags
 
 
-def loop_flags(loops: Sequence[FoundLoop], *, ended: bool) -> tuple[str, ...]:
-    """The flag of an answer in which these were found. `ended`: it was given up for the last of them. Equal rows that
-    ended by themselves were not touched, and need none."""
+def loop_flags(*, ended: bool, turned: bool) -> tuple[str, ...]:
+    """The flag of an answer that went in circles. `ended`: it was given up for that; `turned`: other words were drawn
+    than it would have repeated."""
     if ended:
         return ("loop: the answer went in circles and was ended",)
-    turned = any(not loop.rows for loop in loops)
     return ("loop: the answer went in circles, and was turned by making repetitions unlikely",) if turned else ()
 
 

@@ -299,7 +299,7 @@ class Turn:
             self._said.announce(self._control.close)
         flags = ending_flags(finish, error, self._said.answer, late=late)
         circling = finish == "length" and not late and self._steering.looping(Phase.ANSWER)
-        flags = (*flags, *loop_flags(self._steering.loops(Phase.ANSWER), ended=circling))
+        flags = (*flags, *loop_flags(ended=circling, turned=self._steering.answer_turned))
         flags = (*flags, *own_check_flags(finish, self._said.thinking, self._said.answer, self._self_check))
         reply = make_reply(
             self.request,
