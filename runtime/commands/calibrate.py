@@ -140,6 +140,7 @@ def profile_tables(profile: Profile) -> str:
         "trial answers": "off" if trial is None else f"confidence {trial:.2f}, {profile.agreeing} alike",
         "soft close": "off" if profile.margin is None else f"{profile.margin:.2f} nats",
         "ramp": "on" if profile.ramp else "off",
+        "boundary": "sought before a budget's end" if profile.boundary else "not sought: closed at a budget's very end",
         "sure answer": "the default" if profile.sure is None else f"confidence {profile.sure:.4g}",
         "ladder": _low_rungs(profile.rungs),
         "answer's reserve": "the default" if profile.reserve is None else f"{profile.reserve} tokens",

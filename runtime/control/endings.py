@@ -13,12 +13,14 @@ _SMALL = 100_000_000  # parameters: a model so small thinks in its own short not
 
 
 def default_endings(facts: ModelFacts) -> Endings:
-    """What every way of ending builds upon: the loop guard, the closing message of the model's profile, and where few
-    bits make a model doubt itself on and on (arXiv 2606.00206), a penalty on the words it does that with."""
+    """What every way of ending builds upon: the loop guard, the closing message of the model's profile and whether a
+    boundary is sought, and where few bits make a model doubt itself on and on (arXiv 2606.00206), a penalty on the
+    words it does that with."""
     bits = 8.0 * facts.bytes / facts.parameters if facts.parameters else 16.0
     doubts = bits < _FEW_BITS and facts.parameters >= _SMALL
-    closing = None if facts.profile is None else facts.profile.closing_message
-    return Endings(hesitation=_PENALTY if doubts else 0.0, closing=closing)
+    profile = facts.profile
+    closing, boundary = (None, True) if profile is None else (profile.closing_message, profile.boundary)
+    return Endings(hesitation=_PENALTY if doubts else 0.0, closing=closing, sentence=boundary)
 
 
 def usual_endings(facts: ModelFacts) -> Endings:

@@ -164,6 +164,15 @@ def choose_exit(free: Sample, tried: Mapping[Threshold, Sample]) -> Choice[Thres
     return Choice(best, f"{_cost(held[best])}, against {_cost(free)} without")
 
 
+def choose_boundary(own: Sample, without: Sample) -> Choice[bool]:
+    """Whether a thought is closed at a boundary, before its budget's end: unless that surely loses right answers. Both
+    were measured under one budget."""
+    told = f"{_cost(without)} where it is closed at the very end, against {_cost(own)} at a boundary"
+    if difference_interval(without.correct, own.correct)[0] > 0.0:
+        return Choice(False, told)
+    return Choice(None, f"the end is not surely better: {told}")
+
+
 def choose_ramp(own: Sample, ramped: Sample) -> Choice[bool]:
     """Whether the closer is pulled up near a budget's end: where that surely gives more right answers, or no fewer of
     them for surely fewer tokens. Both were measured under one budget."""

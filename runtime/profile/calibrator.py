@@ -66,6 +66,8 @@ class _Calibrator:
         reserve = calibration.choose_reserve(free, context)
         closing = self._closing(free)
         self._endings = replace(self._endings, closing=closing.value)
+        boundary = self._boundary(free)
+        self._endings = replace(self._endings, sentence=boundary.value is not False)
         efforts = self._efforts(free, context - (reserve.value or default_reserve(context)))
         least = calibration.choose_least(free)
         trial, margin, together, long = self._exits(free, least)
@@ -75,6 +77,7 @@ class _Calibrator:
         confidence, agreeing = trial.value if trial.value is not None else (None, Probing.agreeing)
         reasons = {
             "closing message": closing.reason,
+            "boundary": boundary.reason,
             "efforts": efforts.reason,
             "trial answers": trial.reason,
             "soft close": margin.reason,
@@ -97,6 +100,7 @@ class _Calibrator:
             efforts=efforts.value,
             reserve=reserve.value,
             ramp=ramp.value or False,
+            boundary=self._endings.sentence,
             sure=sure.value,
             rungs=rungs.value,
             reasons=reasons,
@@ -114,6 +118,16 @@ class _Calibrator:
             for text, name in _messages(self._family, self._asking.responder.facts.metadata).items()
         }
         return calibration.choose_closing(own, others)
+
+    def _boundary(self, free: Sample) -> Choice[bool]:
+        """Whether it pays to give up a few tokens of a thought for a better place to close it."""
+        few = calibration.few_problems(free)
+        if few:
+            return Choice(None, few)
+        budget = calibration.half_budget(free)
+        own = self._run("boundary", "sought", budget)
+        without = self._run("boundary", "not sought", budget, replace(self._endings, sentence=False))
+        return calibration.choose_boundary(own, without)
 
     def _efforts(self, free: Sample, room: int) -> Choice[EffortTokens]:
         few = calibration.few_problems(free)

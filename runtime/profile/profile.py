@@ -61,12 +61,14 @@ class Profile:
     """What replaces the defaults of a model that was not calibrated.
 
     `closing_message`: said before a forced close; None: the family's own. `confidence` and `agreeing`: when trial
-    answers end a thought; None: no trial answers. `margin`: of the soft close, in nats; None: off. `least`: thinking
-    tokens before either looks, and between two trial answers. `efforts` None: those of the model's size. `reserve`:
-    tokens of the context kept for the answer; None: the default. `ramp`: whether the closer is pulled up near the end
-    of a budget. `sure`: confidence from which the ladder takes the answer of a thought that closed by itself; None: the
-    default. `rungs`: those of the ladder's low rungs that pay where nothing computes an answer again; None: by the
-    model's size. `reasons` says for each choice why it was made, or what the data could not tell.
+    answers end a thought; None: no trial answers. `margin`: of the soft close, in nats; None: off. `least`:
+    thinking tokens before either looks, and between two trial answers. `efforts` None: those of the model's size.
+    `reserve`: tokens of the context kept for the answer; None: the default. `ramp`: whether the closer is pulled up
+    near the end of a budget. `boundary`: whether a thought is closed at a boundary before its budget's end; if not,
+    at the very end, wherever that is. `sure`: confidence from which the ladder takes the answer of a thought that
+    closed by itself; None: the default. `rungs`: those of the ladder's low rungs that pay where nothing computes an
+    answer again; None: by the model's size. `reasons` says for each choice why it was made, or what the data could
+    not tell.
     """
 
     origin: Origin
@@ -78,6 +80,7 @@ class Profile:
     efforts: EffortTokens | None = None
     reserve: int | None = None
     ramp: bool = False
+    boundary: bool = True
     sure: float | None = None
     rungs: tuple[str, ...] | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)

@@ -104,6 +104,7 @@ def _parsed(data: bytes) -> Profile:
         efforts=None if efforts is None else _efforts(_object(efforts, "efforts")),
         reserve=_whole_or_none(found, "reserve"),
         ramp=_flag(found, "ramp"),
+        boundary=_flag(found, "boundary") if "boundary" in found else True,  # older profiles did not look
         sure=_number_or_none(found, "sure"),
         rungs=_names_or_none(found, "rungs"),
         reasons={str(name): str(why) for name, why in _object(found.get("reasons"), "reasons").items()},

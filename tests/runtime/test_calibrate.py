@@ -93,14 +93,16 @@ def test_a_model_is_calibrated(
     assert found["saved"] == str(profile_file(SHA))
     assert found["profile"]["closing_message"] == profile.closing_message == "\n"
     assert (profile.confidence, profile.agreeing, profile.margin, profile.least) == (0.8, 1, None, 15)
-    # budgets of 16, 32 and 48 close after 12, 24 and 36 steps, where 10, 20 and all of the 26 hard ones are known
-    assert profile.efforts == EffortTokens(32, 48, 48)
+    # at a boundary budgets of 16, 32 and 48 close after 12, 24 and 36 steps, and a quarter of the thought is lost; at
+    # their very end after as many steps as they allow, and 32 are enough for all of the hard ones
+    assert not profile.boundary and "at the very end" in profile.reasons["boundary"]
+    assert profile.efforts == EffortTokens(32, 32, 32)
     assert profile.reserve == 64
     assert (profile.origin.n, profile.origin.quant, profile.origin.problems) == (32, "F32", source)
     free = profile.rows[0]
     assert (free.budget, free.n, free.accuracy, free.thinking_tokens) == (None, 32, 1.0, 60.0)
     assert all(row.ci[0] <= row.accuracy <= row.ci[1] for row in profile.rows)
-    choices = {"closing message", "efforts", "trial answers", "soft close", "ramp", "sure answer", "ladder"}
+    choices = {"closing message", "boundary", "efforts", "trial answers", "soft close", "ramp", "sure answer", "ladder"}
     assert set(profile.reasons) == {*choices, "answer's reserve"}
     # whatever it is forced to say is billed: here the message before the closer, letter by letter
     messages = {row.setting: row.tokens for row in profile.rows if row.stage == "closing message"}
@@ -329,6 +331,7 @@ def test_endings_and_efforts_of_a_profile() -> None:
     assert (usual.ramp, plain.ramp) == (True, False)
     base = default_endings(facts)  # what a benchmark's methods build upon has no early exits of its own
     assert (base.closing, base.margin, base.probing) == (PROFILE.closing_message, None, None)
+    assert (base.sentence, default_endings(replace(facts, profile=None)).sentence) == (PROFILE.boundary, True)
     assert [effort_tokens(effort, facts) for effort in ("off", "low", "medium", "high")] == [0, 16, 32, None]
     unsure = replace(facts, profile=replace(PROFILE, efforts=None))
     assert effort_tokens("low", unsure) == effort_tokens("low", replace(facts, profile=None))

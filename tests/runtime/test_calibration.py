@@ -15,6 +15,7 @@ from runtime.profile.calibration import (
     LEAST_PROBLEMS,
     Sample,
     budgets_to_try,
+    choose_boundary,
     choose_closing,
     choose_efforts,
     choose_exit,
@@ -214,6 +215,13 @@ def test_the_rising_values_are_the_nearest(values: list[float]) -> None:
     assert all(one <= other for one, other in pairwise(found))
     if sorted(values) == values:
         assert found == values
+
+
+def test_a_boundary_is_sought_unless_that_surely_loses_answers() -> None:
+    own = sample(20)
+    assert choose_boundary(own, sample(30)).value is False
+    assert choose_boundary(own, sample(21)).value is None
+    assert choose_boundary(own, sample(20, tokens=60)).value is None
 
 
 def test_the_ramp_has_to_be_surely_better_or_cheaper() -> None:

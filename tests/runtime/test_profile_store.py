@@ -27,6 +27,7 @@ PROFILE = Profile(
     efforts=EffortTokens(16, 32, None),
     reserve=64,
     ramp=True,
+    boundary=False,
     sure=0.97,
     rungs=("short",),
     reasons={"efforts": "0.9 right"},
@@ -43,6 +44,14 @@ def test_a_profile_comes_back_as_it_was() -> None:
     assert path == profile_file(SHA) and path.parent == profiles_folder()
     assert load_profile(SHA) == PROFILE
     assert load_profile("f" * 64) is None
+
+
+def test_a_profile_from_before_boundaries_were_tried_seeks_them() -> None:
+    path = save_profile(PROFILE)
+    older = json.loads(path.read_text(encoding="utf-8"))
+    del older["boundary"]
+    path.write_text(json.dumps(older), encoding="utf-8")
+    assert load_profile(SHA) == replace(PROFILE, boundary=True)
     later = replace(PROFILE, closing_message=None, confidence=None, margin=None, efforts=None, reserve=None, rows=())
     save_profile(later)
     assert load_profile(SHA) == later
