@@ -102,6 +102,9 @@ class Family:
     """For replies without thinking."""
     answer_stem: AnswerStem | None = None
     """None: its answers are short and end by themselves, so a trial needs neither."""
+    sure: float | None = None
+    """Confidence (mean probability of a token) below which an answer whose thought was cut short is in doubt; None:
+    nobody measured it."""
     declines: tuple[str, ...] = ()
     """Whole answers with which it declines a question, where it was taught any."""
     self_check: SelfCheck | None = None

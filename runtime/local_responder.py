@@ -245,6 +245,8 @@ class LocalResponder:
             thinking=not budget.off,
         )
         family = self.family if endings.closing is None else replace(self.family, closing_message=endings.closing)
+        if facts.profile is not None and facts.profile.sure is not None:
+            family = replace(family, sure=facts.profile.sure)
         if prompt.note and not self._noted:
             self._noted = True
             logging.getLogger("kangae").warning(prompt.note)

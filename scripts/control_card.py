@@ -19,8 +19,8 @@ from models.tiny.answer_form import answer_form
 from runtime.bench.budget import leaks, show_budget
 
 DOCUMENT = ROOT / "docs" / "control.md"
-FORMS = ("off", "8", "16", "32", "64")
-HALF = "110"  # tokens: half of what the model that ships thinks by itself, which stands beside it in the table
+FORMS = ("off", "8", "16", "32", "64", "110")
+HALF = FORMS[-1]  # tokens: half of what the model that ships thinks by itself, which stands beside it in the table
 DRAWN = "0.8"  # the temperature of votes
 TRIAL = "scripts/deadline_trial.py"
 LATE = 1  # the exit code of the trial where a reply was late
@@ -81,6 +81,28 @@ def forms_table(found: Figures) -> str:
         "budget (tokens)", "replies", "answers of the right form %", "most tokens over the budget",
         "tags or thinking in an answer",
     )  # fmt: skip
+    return table(head, cells)
+
+
+def doubts_table(found: Figures) -> str:
+    """What the doubts about answers of cut thoughts are worth."""
+    cells = []
+    for budget in FORMS:
+        replies = found[f"form_{budget}"]
+        doubted = [reply for reply in replies if any(flag.startswith("unsure") for flag in reply.get("flags", ()))]
+        others = [reply for reply in replies if reply not in doubted]
+        wrong, slipped = (sum(not reply["correct"] for reply in some) for some in (doubted, others))
+        share = f"{percent(wrong / len(doubted))} %" if doubted else "–"
+        left = f"{percent(slipped / len(others))} %" if others else "–"
+        caught = f"{percent(wrong / (wrong + slipped))} %" if wrong + slipped else "–"
+        cells.append((budget, f"{len(doubted)} of {len(replies)}", share, left, caught))
+    head = (
+        "budget (tokens)",
+        "in doubt",
+        "of these wrong",
+        "wrong among the others",
+        "wrong answers that were in doubt",
+    )
     return table(head, cells)
 
 
@@ -175,6 +197,7 @@ def documents(found: Figures) -> Documents:
     return {
         DOCUMENT: {
             "forms": forms_table(found),
+            "doubts": doubts_table(found),
             "half": methods_table(half),
             "early": methods_table(found["early"]["rows"]),
             "votes": f"{methods_table(found['votes']['rows'])}\n\n{flags_table(found['votes']['rows'])}",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import uuid
+from collections.abc import Mapping
+from typing import Final
 
 from models.errors import KangaeError
 from models.family import SelfCheck
@@ -10,17 +13,24 @@ from runtime.answers.decline import declines
 from runtime.control.hesitation import hesitations
 from runtime.control.self_check import ANOTHER_RESULT, own_objection
 from runtime.phase import Phase
-from runtime.reply import LATE, Finish, ModelLabel, Reply, SpentBudget, Usage
+from runtime.reply import LATE, CloseReason, Finish, ModelLabel, Reply, SpentBudget, Usage
 from runtime.request import Request
 from runtime.turn.clock import TurnClock
 from runtime.turn.decisions import Course, decisions_of
 from runtime.turn.short_thought import short_thought_flags
 from runtime.turn.state import TurnState
-from runtime.verification import OWN_OBJECTION
+from runtime.verification import OWN_OBJECTION, UNSURE
 from runtime.votes import confidence
 
 _LEAK_START = 800  # signs, about 200 tokens
 _HESITATIONS = 2
+_CUT: Final[Mapping[CloseReason, str]] = {
+    "off": "it was answered without a thought",
+    "budget": "the thought was ended by its budget",
+    "deadline": "the thought was ended by the deadline",
+    "user": "the thought was ended by its user",
+    "loop": "the thought went in circles",
+}
 
 
 def ending_flags(finish: Finish, error: Exception | None, answer: str, *, late: bool) -> tuple[str, ...]:
@@ -35,6 +45,14 @@ def ending_flags(finish: Finish, error: Exception | None, answer: str, *, late: 
     if hesitations(answer[:_LEAK_START]) > _HESITATIONS:
         flags = (*flags, "leak: the answer goes on thinking")
     return flags
+
+
+def cut_thought_flags(close: CloseReason, answer: str, measured: float, sure: float | None) -> tuple[str, ...]:
+    """The flag of an answer whose thought was not gone through to its end, and which the model is less than `sure` of;
+    none where it is not known what that tells (None), or where the answer declines the question."""
+    if sure is None or measured >= sure or close not in _CUT or not answer.strip() or declines(answer):
+        return ()
+    return (f"{UNSURE}{_CUT[close]}, and the model is {math.floor(100 * measured)}% sure of the answer",)
 
 
 def loop_flags(*, ended: bool, turned: bool) -> tuple[str, ...]:
@@ -68,14 +86,20 @@ def make_reply(
     prompt_tokens: int,
     cached: int,
     hints_left: int = 0,
+    sure: float | None = None,
 ) -> Reply:
     """The reply of a turn that is over. `late`: the deadline left no time for a token more; `cached`: prompt tokens
-    that its prefill found in the cache; `hints_left`: hints whose place never came."""
+    that its prefill found in the cache; `hints_left`: hints whose place never came; `sure`: confidence below which
+    an answer is in doubt whose thought was cut short; not looked at where the request itself asks for the confidence,
+    to weigh the answer against others."""
     budget, spent, said = request.budget, state.tracker.thinking_tokens, state.said
     tokens = None if budget.tokens is None else budget.tokens + state.granted
     if finish != "error" and not request.thinking_closed:
         close = state.control.close or "natural"
         flags = (*flags, *short_thought_flags(budget, state.control.limits, spent, close))
+    measured = confidence(state.log_probabilities) if request.confidence or state.log_probabilities else None
+    if measured is not None and not request.confidence and finish in ("stop", "length"):
+        flags = (*flags, *cut_thought_flags(state.control.close or "natural", said.answer, measured, sure))
     return Reply(
         id=request.id or uuid.uuid4().hex,
         question=request.question,
@@ -106,7 +130,7 @@ def make_reply(
         ),
         flags=flags,
         decisions=decisions_of(_course(request, state, finish, late=late, hints_left=hints_left)),
-        confidence=confidence(state.log_probabilities) if request.confidence else None,
+        confidence=measured,
     )
 
 

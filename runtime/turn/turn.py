@@ -98,7 +98,7 @@ class Turn:
 
         budget = request.budget
         endings = endings or Endings()
-        self._self_check = family.self_check
+        self._family = family
         self._forced = ForcedText(family, vocabulary, message=endings.message)
         opening = self._forced.opening(request, prompt)
         self.ids = (*prompt.ids, *opening)
@@ -236,7 +236,7 @@ class Turn:
         """What the live control or the clock ask for since the last token; else the odds of the next one are set."""
         tracker, steering, state = self._tracker, self._steering, self._state
         self._go_on_after_standing()
-        self._scores, self._banned = scores if self.request.confidence else None, None
+        self._scores, self._banned = scores if self.request.confidence or self._family.sure else None, None
         if tracker.phase is not Phase.THINKING:
             steering.change_answer(scores)
             return self._move(self._control.decide(self._view()))
@@ -300,7 +300,7 @@ class Turn:
         flags = ending_flags(finish, error, self._said.answer, late=late)
         circling = finish == "length" and not late and self._steering.looping(Phase.ANSWER)
         flags = (*flags, *loop_flags(ended=circling, turned=self._steering.answer_turned))
-        flags = (*flags, *own_check_flags(finish, self._said.thinking, self._said.answer, self._self_check))
+        flags = (*flags, *own_check_flags(finish, self._said.thinking, self._said.answer, self._family.self_check))
         reply = make_reply(
             self.request,
             self._model,
@@ -312,6 +312,7 @@ class Turn:
             prompt_tokens=self._prompt_tokens,
             cached=self._cached,
             hints_left=len(self._hints),
+            sure=self._family.sure,
         )
         self._said.add(Done(reply, self.branch))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from models.family import Family, families
 from runtime.backends.fake import (
@@ -15,7 +16,8 @@ from runtime.local_responder import LocalResponder
 from runtime.reply import Reply
 from runtime.request import Budget, Message, Request
 
-FAMILY: Family = next(one for one in families() if one.name == "kangae-tiny")
+FAMILY: Family = replace(next(one for one in families() if one.name == "kangae-tiny"), sure=None)
+"""A script's confidence tells nothing, so nothing is made of it."""
 VOCABULARY = ByteVocabulary()
 WORDS = ByteVocabulary(
     merges=(b"One ", b"plus ", b"one ", b"is ", b"two", b"</", b"think", b"\n\n", b" a", "考".encode())

@@ -28,7 +28,12 @@ def trial(burn: bool, late: int, prompt: int | None) -> dict[str, Any]:
 
 
 def reply(answer: str, expected: str, over: int = 0) -> dict[str, Any]:
-    return {"answer": answer, "expected": expected, "thinking": "", "budget": {"overshoot_tokens": over}}
+    flags = ["unsure: the thought was ended by its budget, and the model is 40% sure of the answer"] if over else []
+    right = answer == expected
+    return {
+        "answer": answer, "expected": expected, "thinking": "", "budget": {"overshoot_tokens": over}, "flags": flags,
+        "correct": right,
+    }  # fmt: skip
 
 
 def figures() -> dict[str, Any]:
@@ -57,6 +62,7 @@ def test_tables_hold_what_was_measured() -> None:
     assert "| cut | 110 | 510 | 50.0 | 40.0–60.0 | 110 | 240 | 42 | natural 2, probe 3 |" in control_card.methods_table(
         found["half"]["rows"]
     )
+    assert "| 8 | 1 of 4 | 100.0 % | 100.0 % | 25.0 % |" in control_card.doubts_table(found)
     assert "| auto | 4 of 680 | 75.0 | 2.0 | unsure 3, leak 1 |" in control_card.flags_table(found["mix"]["rows"])
     deadlines = control_card.deadlines_table(found, ("deadlines", "deadlines_burnt"))
     assert "| 2 s | 32 | no | 25 | 3 | 1 | 0 | -12 ms | 91.3 % | 17 |" in deadlines
