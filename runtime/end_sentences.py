@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from models.plural import counted
-from runtime.reply import LATE, Reply
+from runtime.reply import CIRCLED, LATE, Reply
 from runtime.verification import doubts, shortfall
 from runtime.verifiers.arithmetic import Arithmetic, with_quote
 from runtime.verifiers.verifier import Verifier
-
-_CIRCLES: Final = "loop: the answer"
 
 
 def end_sentences(reply: Reply, verifiers: Sequence[Verifier] = ()) -> list[str]:
@@ -70,7 +67,7 @@ def cut_sentences(reply: Reply) -> list[str]:
         return []
     if any(flag.startswith(LATE) for flag in reply.flags):
         return ["The answer was cut: the time was up. A longer --deadline leaves more of it."]
-    if any(flag.startswith(_CIRCLES) for flag in reply.flags):
+    if CIRCLED in reply.flags:
         return []  # the flag says why
     longest = reply.budget.answer_reserve
     if 0 < longest <= reply.usage.answer_tokens:

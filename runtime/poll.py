@@ -73,8 +73,8 @@ class Poll:
     def standing(self) -> tuple[tuple[str, int], ...]:
         """What those with a vote say so far, as `Voted` tells it."""
         ballots = [ballot for ballot in self._ballots() if has_vote(ballot)]
-        counted = tally(ballots, self.same).candidates if ballots else ()
-        return tuple((one.answer, len(one.branches)) for one in counted)
+        found = tally(ballots, self.same).candidates if ballots else ()
+        return tuple((one.answer, len(one.branches)) for one in found)
 
     def close(self) -> None:
         """Nothing more comes of it: forget the thoughts, of which a file of questions would else fill the memory."""

@@ -19,6 +19,8 @@ tell why nothing more is climbed. `minimum`, `opener`, `end`, `hesitation` and `
 once, where it first did, and its number is that of the draws."""
 LATE = "deadline: "
 """What the flag of a reply begins with that the deadline cut off, also where it has no answer."""
+CIRCLED = "loop: the answer went in circles and was ended"
+"""The flag of a reply that was cut off for that."""
 
 
 @dataclass(frozen=True)

@@ -196,6 +196,7 @@ def documents(found: Figures) -> Documents:
     half = [row for row in found["half"]["rows"] if row["budget"] is not None] + natural
     return {
         DOCUMENT: {
+            "machine": f"Machine: {found['cost']['device']}.",
             "forms": forms_table(found),
             "doubts": doubts_table(found),
             "half": methods_table(half),

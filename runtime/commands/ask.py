@@ -31,7 +31,6 @@ from runtime.commands.reply_end import (
     tell,
     tell_end,
     tell_stopped,
-    with_short_thought,
 )
 from runtime.commands.verify_options import Judging, add_verify_options, chosen_judging
 from runtime.problems import EXAMPLE
@@ -258,7 +257,6 @@ def answer(
             hung_up = stream is not None and stream.hung_up
             if not hung_up:
                 reply = end_of(reply, request, responder)
-            reply = with_short_thought(reply, request.budget)
             interrupted = False
             if not climbing:
                 options = judging.options_for(request.verifier_options)

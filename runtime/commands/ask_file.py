@@ -19,7 +19,7 @@ from runtime.commands.interrupt import CancelOnInterrupt
 from runtime.commands.keep import Keeper
 from runtime.commands.options import chosen, make_sampling, open_responder, settled
 from runtime.commands.output import write_out
-from runtime.commands.reply_end import ended_at_once, fault_of, tell, tell_stopped, with_short_thought
+from runtime.commands.reply_end import ended_at_once, fault_of, tell, tell_stopped
 from runtime.events import Done, Failed
 from runtime.judges import Judges
 from runtime.problems import EXAMPLE, Problem, parse_problem, read_lines
@@ -228,8 +228,7 @@ class _Verdicts:
                 return fault
             waited = time.perf_counter() - came
             options, seconds = request.verifier_options, self._budget.seconds
-            told = with_short_thought(reply, self._budget)
-            found = judged(told, self._verifiers, seconds, options=options, waited=waited, stopped=stopped)
+            found = judged(reply, self._verifiers, seconds, options=options, waited=waited, stopped=stopped)
             if problem.expected is None:
                 return found
             try:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from models.errors import FLAGGED, CannotMeetError, InternalError, InterruptedByUser, KangaeError, ResourceError
 from models.plain_text import strip_controls
 from runtime.reply import LATE
-from runtime.turn.short_thought import SHORT
 
 if TYPE_CHECKING:
     from runtime.reply import Reply
-    from runtime.request import Budget
     from runtime.verifiers.verifier import Verifier
 
 TOO_LATE = "The deadline came before there was an answer; give more seconds."
@@ -32,16 +29,6 @@ def fault_of(reply: Reply) -> KangaeError | None:
     if not reply.answer and any(flag.startswith(LATE) for flag in reply.flags):
         return CannotMeetError(TOO_LATE)
     return None
-
-
-def with_short_thought(reply: Reply, budget: Budget) -> Reply:
-    """The reply, flagged where the deadline ended the thought before the least that was asked for."""
-    thought = reply.usage.thinking_tokens
-    told = any(flag.startswith(SHORT) for flag in reply.flags)  # a turn of this process says so itself
-    if told or reply.close != "deadline" or reply.votes or thought >= budget.minimum:
-        return reply
-    flag = f"{SHORT}the deadline left time for {thought} of at least {budget.minimum} thinking tokens"
-    return replace(reply, flags=(*reply.flags, flag))
 
 
 def tell_end(reply: Reply, verifiers: Sequence[Verifier]) -> int:

@@ -16,7 +16,7 @@ _FULL_WIDTH: Final = "。！？"  # behind these no white space is written
 
 _ABBREVIATION: Final = re.compile(
     r"(?<!\w)(?:(?:[^\W\d_]\.)+[^\W\d_]"  # e.g, i.e, z.B
-    r"|approx|bzw|ca|cf|dr|eqs?|excl|figs?|incl|mrs?|nr|pp|prof|resp|vgl|vol|vs)\Z",
+    r"|approx|bzw|ca|cf|dr|eqs?|etc|excl|figs?|incl|mrs?|nr|pp|prof|resp|st|vgl|vol|vs)\Z",
     re.IGNORECASE,
 )
 _LIST_NUMBER: Final = re.compile(r"(?:\A|\n)[\s#>*(•-]*(?:\d{1,3}|[^\W\d_])\Z")

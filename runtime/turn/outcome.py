@@ -13,7 +13,7 @@ from runtime.answers.decline import declines
 from runtime.control.hesitation import hesitations
 from runtime.control.self_check import ANOTHER_RESULT, own_objection
 from runtime.phase import Phase
-from runtime.reply import LATE, CloseReason, Finish, ModelLabel, Reply, SpentBudget, Usage
+from runtime.reply import CIRCLED, LATE, CloseReason, Finish, ModelLabel, Reply, SpentBudget, Usage
 from runtime.request import Request
 from runtime.turn.clock import TurnClock
 from runtime.turn.decisions import Course, decisions_of
@@ -59,7 +59,7 @@ def loop_flags(*, ended: bool, turned: bool) -> tuple[str, ...]:
     """The flag of an answer that went in circles. `ended`: it was given up for that; `turned`: other words were drawn
     than it would have repeated."""
     if ended:
-        return ("loop: the answer went in circles and was ended",)
+        return (CIRCLED,)
     return ("loop: the answer went in circles, and was turned by making repetitions unlikely",) if turned else ()
 
 

@@ -97,19 +97,13 @@ def test_the_interface_and_the_terminal_say_the_same(model: Ending) -> None:
     cut = replace(reply, finish="length", flags=("leak: it thinks on",))
     assert end_sentences(cut) == [CUT, "Flagged: leak: it thinks on"]
     assert cut_sentences(replace(cut, finish="cancelled")) == []
+    turned = "loop: the answer went in circles, and was turned by making repetitions unlikely"
+    assert end_sentences(replace(cut, flags=(turned,))) == [CUT, f"Flagged: {turned}"]
     assert end_sentences(replace(cut, finish="cancelled"))[0] == "Stopped; what was written is kept."
     assert flag_sentences(cut, beside=cut.flags) == []
     assert end_sentences(replace(reply, finish="error", flags=("Cannot be met: no room",))) == [
         "Cannot be met: no room"
     ]
-
-
-def test_a_thought_that_the_deadline_ended_before_its_least_is_flagged(model: Ending, capsys: Capture) -> None:
-    flag = "minimum: the deadline left time for 3 of at least 9 thinking tokens"
-    assert kangae.main(["ask", "hurried", "--min-thinking", "9", "--deadline", "5"]) == 0
-    assert capsys.readouterr().err.splitlines()[-1] == f"Flagged: {flag}"
-    assert kangae.main(["ask", "hurried", "--min-thinking", "3", "--deadline", "5", "--json"]) == 0
-    assert "flags" not in json.loads(capsys.readouterr().out)
 
 
 def test_a_deadline_without_an_answer_is_an_error_in_its_line_of_a_file(

@@ -15,6 +15,7 @@ from tests.fakes.scripted_model import ask, model, reply_of, responder
         ("One plus one is two, as was said", "\nIt is so, and on it goes for long.\n"),
         ("One plus one is two.", " It is so, and on it goes for long.\n"),
         ("一足す一は二。", "そうだ、そして続く。\n"),
+        ("I take the root by math.sqrt(2), as was said.", " It is so, and on it goes for long.\n"),
     ],
 )
 def test_a_hint_waits_for_the_end_of_what_is_being_thought(first: str, rest: str) -> None:

@@ -51,7 +51,7 @@ def figures() -> dict[str, Any]:
         "shipped": trial(False, 0, None),
         "shipped_burnt": trial(True, 0, None),
         "cancel": {"burn": False, "rows": [], "cancel": cancel},
-        "cost": {"pairs": 10, "ratio": 0.9912, "ratio_low": 0.97, "ratio_high": 1.01},
+        "cost": {"device": "a CPU, 2 cores", "pairs": 10, "ratio": 0.9912, "ratio_low": 0.97, "ratio_high": 1.01},
         "profile": {"saved": "x", "profile": {"reasons": {"ramp": "it changes nothing", "efforts": "so it is"}}},
     }
 
