@@ -39,7 +39,8 @@ def forms(budget: str) -> Measure:
 
 
 UNSEEN = ["-n", "510", "--seed", "18"]  # by the profile, too, which was measured on problems that ship
-HARD = ["-n", "340", "--seed", "9", "--hard"]
+HARD = ["-n", "170", "--seed", "9", "--hard"]
+FEW = ("--parallel", "4", "--threads", "1")  # with five thoughts each
 MEASURES = (
     Measure("profile", ["calibrate", "kangae-tiny", "-n", "192", "--threads", "1"], flags=()),
     *(forms(budget) for budget in FORMS),
@@ -48,10 +49,15 @@ MEASURES = (
     ),
     Measure("early", [*BUDGET, "--budgets", "unlimited", "--method", "message,soft,probe,auto"], [UNSEEN]),
     Measure(
-        "votes", [*BUDGET, "--budgets", "unlimited", "--method", "message,votes:5", "--temperature", DRAWN], [HARD]
+        "votes",
+        [*BUDGET, "--budgets", "unlimited", "--method", "message,votes:5", "--temperature", DRAWN],
+        [HARD],
+        flags=FEW,
     ),
     Measure(
-        "mix", [*BUDGET, "--budgets", "unlimited", "--method", "message,auto"], [["-n", "340", "--seed", "8"], HARD]
+        "mix",
+        [*BUDGET, "--budgets", "unlimited", "--method", "message,auto"],
+        [["-n", "170", "--seed", "8"], HARD],
     ),
     Measure("cost", ["bench", "control"], flags=()),
     trial("shipped", "--shipped"),

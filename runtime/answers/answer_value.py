@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from runtime.answers.measure import measure_of, scale_of
+from runtime.answers.measure import meanings_of, measure_of, scale_of
 
 _MOST_SIGNS: Final = 200
 """A number of more is none that anybody counts with."""
@@ -72,7 +72,13 @@ def same_value(one: Value, other: Value) -> bool:
     if one.bare == other.bare and any(not value.unit for value in counts):
         return "clock" not in (one.kind, other.kind)
     compound = any(_COMPOUND.search(value.unit) for value in counts)
-    return one.kind == other.kind and one.number == other.number and (not compound or one.unit == other.unit)
+    return not _meanings(one).isdisjoint(_meanings(other)) and (not compound or one.unit == other.unit)
+
+
+def _meanings(value: Value) -> set[tuple[str, Fraction]]:
+    """The kinds and numbers that a value may be of: of "2 pounds" those of "2 lb" and of "£2"."""
+    meant = meanings_of(value.unit) if value.kind == "count" else ()
+    return {(one.dimension, value.bare * one.size) for one in meant} or {(value.kind, value.number)}
 
 
 def is_short(text: str) -> bool:

@@ -68,7 +68,7 @@ _MEASURES: Final = _table(
         ("dollars", "1", "$ usd dollar ドル"),
         ("dollars", "1/100", "cent"),
         ("euros", "1", "€ eur euro ユーロ"),
-        ("pounds", "1", "£ gbp ポンド"),
+        ("pounds", "1", "£ gbp"),
         ("yen", "1", "¥ jpy yen 円"),
         ("celsius", "1", "°c °celsius celsius"),
         ("fahrenheit", "1", "°f °fahrenheit fahrenheit"),
@@ -130,6 +130,8 @@ _BY_CASE: Final = _table(
     )
 )
 """Where capitals tell one unit from another; in any other spelling it is the one that is met more often."""
+_AMBIGUOUS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({"pound": ("lb", "£"), "ポンド": ("lb", "£")})
+"""Words for several units, which alone do not tell which one is meant."""
 _SCALES: Final[Mapping[str, int]] = MappingProxyType(
     {
         "dozen": 12, "hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12,
@@ -146,6 +148,14 @@ def measure_of(unit: str) -> Measure | None:
         return cased
     folded = word.casefold()
     return _MEASURES.get(folded) or _MEASURES.get(folded.removesuffix("s"))
+
+
+def meanings_of(unit: str) -> tuple[Measure, ...]:
+    """All that the first word of a unit may measure: a pound is one of mass or of money; empty for a thing that is
+    counted."""
+    word = next(iter(unit.split()), "").casefold()
+    symbols = _AMBIGUOUS.get(word) or _AMBIGUOUS.get(word.removesuffix("s")) or (unit,)
+    return tuple(measure for symbol in symbols if (measure := measure_of(symbol)) is not None)
 
 
 def scale_of(unit: str) -> tuple[int, str]:

@@ -19,8 +19,21 @@ _CLAUSE_END: Final = re.compile(
     re.IGNORECASE,
 )
 _ASKS: Final = re.compile(r"(?:\?|(?:です|ます|でしょう|だろう)か|かな)[\s。\"'）)*]*$")
+_TAG: Final = re.compile(
+    r"(?:[,;(（—–-]\s*(?:right|correct|yes|no|yeah|ok|okay|eh|huh|(?:is|are|was|were|does|do|did|would|wo|ca)n['’]t"
+    r" (?:it|that|this|they|you))|(?:です|ます|だ|た)よ?ね)\s*\?[\s)\"'）*]*$",
+    re.IGNORECASE,
+)
+_INVERTED: Final = re.compile(
+    r"(?:^|[,;:(]|\b(?:so|and|but|then|or|well))\W{0,6}(?:is|are|am|was|were|do|does|did|can|could|would|should|will|shall"
+    r"|may|might|what|how|why|who)\b",
+    re.IGNORECASE,
+)
 _HARMLESS: Final = re.compile(
     r"\b(?:no|without(?: an?| any)?|zero) (?:remainder|rest|carry|carrying|rounding|doubt|decimals?)\b"
+    r"|\b(?:may|could) (?:also )?be (?:re)?(?:written|expressed|simplified|checked|verified|computed|calculated)\b"
+    r"|\b(?:you|we|one) (?:may|might|could) (?:also |instead )?(?:do|check|compute|calculate|verify|split|break|write"
+    r"|use|add|subtract|multiply|divide|count|note)\b"
     r"|\bnothing (?:is )?left(?: over)?\b|\bnot (?:only|rounded)\b"
     r"|(?:余り|あまり)(?:は|が|も)?、?(?:な[くいし]|無[くいし]|ありません|出ません|出ない)|(?:間違い|疑い|問題)(?:は|が)?(?:な[くい]|ありません)",
     re.IGNORECASE,
@@ -38,6 +51,7 @@ _OFFERS: Final = re.compile(
     r"|かもしれ|多分|たぶん|おそらく|恐らく|または|もしくは|あるいは|か$|はず",
     re.IGNORECASE,
 )
+_OR: Final = re.compile(r"^\s*or\b", re.IGNORECASE)
 _UNSURE: Final = re.compile(
     r"\b(?:unsure|uncertain|not (?:quite |at all |really )?(?:sure|certain)|no idea|(?:only|just) (?:a )?guess\w*)\b"
     r"|(?:n['’]t|not) (?:really )?know\b|(?:わか|分か|判)(?:らな|りません)|自信(?:が|は)(?:な|あり)",
@@ -89,21 +103,36 @@ def sentences(text: str) -> list[str]:
 
 
 def asks(sentence: str) -> bool:
-    """Whether it is a question: nothing in it is stated."""
-    return _ASKS.search(sentence) is not None
+    """Whether it is a question: nothing in it is stated. One that only ends in a tag (`42, right?`) is none."""
+    return _ASKS.search(sentence) is not None and _tag_start(sentence) is None
+
+
+def _tag_start(sentence: str) -> int | None:
+    """Where the tag begins that makes a question of a statement; None where there is none, or no statement."""
+    tag = _TAG.search(sentence)
+    return tag.start() if tag and not _INVERTED.search(sentence[: tag.start()]) else None
 
 
 def clauses(sentence: str, *, after_question: bool = False) -> Iterator[Clause]:
     """The clauses of a sentence, in their order. `after_question`: a bare "no" in it answers that question, and takes
     back nothing else."""
     question = asks(sentence)
-    marks = [0, *sorted({match.start() for match in _CLAUSE_END.finditer(sentence)} - {0}), len(sentence)]
+    tag = _tag_start(sentence)
+    body = len(sentence) if tag is None else tag
+    marks = [0, *sorted({match.start() for match in _CLAUSE_END.finditer(sentence, 0, body)} - {0, body}), body]
     for start, end in pairwise(marks):
         said = _HARMLESS.sub(" ", sentence[start:end])
         if said.strip():
             yield Clause(start, end, _manner(said, question, after_question), _UNSURE.search(said) is not None)
         else:
             yield Clause(start, end, Manner.STATES)
+    if tag is not None:
+        yield Clause(tag, len(sentence), Manner.STATES)
+
+
+def says_in_other_words(clause: str) -> bool:
+    """Whether a clause that offers something may be `or` and what was said before once more, and voices no doubt."""
+    return (rest := _OR.sub("", clause, 1)) != clause and not (_OFFERS.search(rest) or _DENIES.search(rest))
 
 
 def _manner(said: str, question: bool, after_question: bool) -> Manner:

@@ -3,7 +3,8 @@
 The code runs in a child process of its own group, in an empty folder that is removed afterwards, with a bare
 environment and limits on CPU time, memory, file size, open files, wall time and on what it may report; its output is
 thrown away.
-On Linux an ordinary user's child can start no further process; in any case the whole group is killed at the end.
+On Linux an ordinary user's child can start no further process; in any case the whole group is killed at the end. The
+child ends by itself at its wall time, and on Linux with the process that waits for it.
 
 This keeps honest mistakes (endless loops, endless lists, full disks) from doing harm. It is no sandbox against malice:
 the code runs as the user, may read and delete what the user may, use the network, leave its process group where the
@@ -74,8 +75,9 @@ class PythonTests:
     `test…` without arguments (coroutines too), methods `test…` of classes `Test…` or `unittest` cases, run in the
     namespace of the code.
 
-    At least one of them has to run and to hold. A test that skips itself while it runs, or that holds though it is
-    expected to fail, fails the case; those that are marked to be skipped or to fail are left out, and counted.
+    At least one assertion has to be made and to hold; a test that makes none does not count. A test that skips itself
+    while it runs, or that holds though it is expected to fail, fails the case; those that are marked to be skipped or
+    to fail are left out, and counted.
     """
 
     name = "python"
@@ -161,8 +163,8 @@ def _judged(failed: str, fault: str, count: int, left_out: int) -> tuple[bool, s
     beside = f" ({counted(left_out, 'test')} left out, as marked)" if left_out else ""
     if count < 1:
         raise UsageError(
-            f"No unit test was run{beside}, so nothing was judged; give `assert` lines, functions `test…`, or classes "
-            "of such functions."
+            f"No unit test was run{beside}, so nothing was judged; give `assert` lines, or functions `test…`, alone or "
+            "in classes, that assert something."
         )
     return True, f"The answer's code passes the tests{beside}."
 
@@ -205,7 +207,7 @@ def _run(
     try:
         assert child.stdin is not None
         with contextlib.suppress(BrokenPipeError), child.stdin as stream:
-            stream.write(json.dumps({**order, "report": writing}).encode())
+            stream.write(json.dumps({**order, "report": writing, "parent": os.getpid()}).encode())
         report = _first_line(reading, deadline, stopped)
         with contextlib.suppress(subprocess.TimeoutExpired):
             left = 0.0 if stopped() else max(deadline - time.monotonic(), 0.0)

@@ -1,38 +1,58 @@
 """What the child of `runtime.verifiers.python_tests` does: run code and its unit tests within limits, and report.
 
 It stands alone (the standard library only), because it is started isolated from this project's folders. The order
-comes as one JSON object on standard input: `nonce`, `report` (a file descriptor), `blocks`, `tests`, `limits`. One JSON
-line goes to the descriptor: the nonce, `count` of tests and of `assert` lines that ran and held, `left_out`: how many
-tests are marked to be skipped, `failed` (a sentence, or empty), `fault` ("" or "tests": what failed is a fault of the
-tests themselves).
+comes as one JSON object on standard input: `nonce`, `report` (a file descriptor), `parent` (the process that waits for
+the report), `blocks`, `tests`, `limits`. One JSON line goes to the descriptor: the nonce, `count` of assertions that
+held, `left_out`: how many tests are marked to be skipped, `failed` (a sentence, or empty), `fault` ("" or "tests": what
+failed is a fault of the tests themselves).
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import inspect
 import json
 import os
 import resource
+import signal
 import sys
 import traceback
 import types
 import unittest
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 _HELD = "__kangae_held__"
+_LONGEST = 1e8  # seconds: no system's timer refuses them
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def main() -> None:
     """Take the order, run it, report, and end at once, whatever threads are left."""
     order = json.loads(sys.stdin.buffer.read())
     nonce, report = order["nonce"], int(order["report"])
+    _end_with(order["parent"], order["limits"]["wall_seconds"])
     _limit_all(order["limits"])
     result = _run(order["blocks"], order["tests"])
     os.write(report, (json.dumps({"nonce": nonce, **result}) + "\n").encode())
     os._exit(0)
+
+
+def _end_with(parent: int, seconds: float) -> None:
+    """See to it that this process outlives neither its limit nor, on Linux, the process that waits for its report: who
+    is gone kills nobody. Code that sets an alarm of its own lifts the limit here, not where it is waited for."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    signal.setitimer(signal.ITIMER_REAL, min(seconds, _LONGEST))
+    if sys.platform == "linux":
+        with contextlib.suppress(ImportError, OSError, AttributeError):
+            import ctypes  # only here: a Python may be built without it
+
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it went before it could be bound to
+        os._exit(1)
 
 
 def _limit_all(limits: Mapping[str, int]) -> None:
@@ -104,7 +124,7 @@ class _Tally(unittest.TestResult):
         self._fault: Exception | None = None
 
     def held(self) -> None:
-        """A test, or an assert line, ran and held."""
+        """An assertion was made, and held. A test that makes none shows nothing, so it does not count."""
         self._count += 1
 
     def leave_out(self) -> None:
@@ -119,9 +139,6 @@ class _Tally(unittest.TestResult):
         """Raise the first of what the cases so far showed, if it is no success."""
         if self._fault is not None:
             raise self._fault
-
-    def addSuccess(self, test: Any) -> None:
-        self.held()
 
     def addError(self, test: Any, err: Any) -> None:
         self._note(_Faulty(str(err[1])) if isinstance(err[1], _Faulty) else _Failed(f"{_name(test)}: {_told(err[1])}"))
@@ -164,8 +181,9 @@ def _skipped(name: str, reason: object) -> _Failed:
 
 
 def _counting(tests: str) -> ast.Module:
-    """The tests, which tell each `assert` line that held, and each call of an `assert…` function that came back. Raises
-    SyntaxError also for an assertion that can never fail."""
+    """The tests, which tell each `assert` line that held, each call of an `assert…` function that came back, each block
+    `with raises(…)` or `with assertRaises(…)`, and each `if` or `try` that was left without its `raise AssertionError`
+    or `fail()`. Raises SyntaxError also for an assertion that can never fail."""
     tree: ast.Module = _Counting().visit(ast.parse(tests, "tests"))
     return ast.fix_missing_locations(tree)
 
@@ -179,9 +197,41 @@ class _Counting(ast.NodeTransformer):
         return [node, _told_held(node)]
 
     def visit_Expr(self, node: ast.Expr) -> ast.stmt | list[ast.stmt]:
-        called = node.value.func if isinstance(node.value, ast.Call) else None
-        name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
-        return [node, _told_held(node)] if str(name).startswith("assert") else node
+        return [node, _told_held(node)] if _called(node.value).startswith("assert") else node
+
+    def visit_With(self, node: ast.With) -> ast.stmt | list[ast.stmt]:
+        self.generic_visit(node)
+        names = [_called(item.context_expr) for item in node.items]
+        asserts = any(name.startswith("assert") or name in ("raises", "warns") for name in names)
+        return [node, _told_held(node)] if asserts else node
+
+    def visit_AsyncWith(self, node: ast.AsyncWith) -> ast.stmt | list[ast.stmt]:
+        return self.visit_With(node)  # type: ignore[arg-type]  # the same fields
+
+    def visit_If(self, node: ast.If) -> ast.stmt | list[ast.stmt]:
+        self.generic_visit(node)
+        constant = isinstance(node.test, ast.Constant)
+        return [node, _told_held(node)] if not constant and _fails([*node.body, *node.orelse]) else node
+
+    def visit_Try(self, node: ast.Try) -> ast.stmt | list[ast.stmt]:
+        self.generic_visit(node)
+        return [node, _told_held(node)] if _fails([*node.body, *node.orelse]) else node
+
+
+def _called(node: ast.expr) -> str:
+    """The last name of what is called, or waited for; empty for anything else."""
+    node = node.value if isinstance(node, ast.Await) else node
+    called = node.func if isinstance(node, ast.Call) else None
+    return called.attr if isinstance(called, ast.Attribute) else str(getattr(called, "id", ""))
+
+
+def _fails(body: Sequence[ast.stmt]) -> bool:
+    """Whether one of the statements fails the test."""
+    return any(
+        (isinstance(one, ast.Expr) and _called(one.value) == "fail")
+        or (isinstance(one, ast.Raise) and "AssertionError" in ast.dump(one))
+        for one in body
+    )
 
 
 def _told_held(node: ast.stmt) -> ast.stmt:
@@ -267,7 +317,6 @@ def _call(name: str, test: Callable[..., Any], tally: _Tally) -> None:
         raise _skipped(name, skip) from skip
     except BaseException as error:
         raise _Failed(f"{name}: {_told(error)}") from error
-    tally.held()
 
 
 def _to_its_end(name: str, test: Callable[..., Any]) -> Callable[..., None]:

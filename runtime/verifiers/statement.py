@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
 
-from runtime.verifiers.claims import Chain, chains_in
-from runtime.verifiers.doubt import Manner, asks, clauses, sentences
-from runtime.verifiers.notation import NotationError, Token, Value, number, plain, tokens
+from runtime.verifiers.claims import Chain, chains_in, runs, trimmed
+from runtime.verifiers.doubt import Manner, asks, clauses, says_in_other_words, sentences
+from runtime.verifiers.notation import NotationError, Token, Value, compute, number, plain, tokens
 from runtime.verifiers.stated_number import CUE, boxed, unechoed, values_in, whole_value
 
 _MOST_TEXT: Final = 20_000  # characters; the end counts
+_MOST_NAMED: Final = 200  # characters
 _NUMBERED: Final = re.compile(r"^[ \t]*\(?([0-9]{1,2})[.)](?=\s)", re.MULTILINE)
 _STEP: Final = re.compile(r"(?:\b(?:step|part)|手順)\s*[0-9]{1,2}(?![0-9.]*[0-9])", re.IGNORECASE)
 _CONCLUDES: Final = re.compile(
@@ -122,7 +123,7 @@ def _read(sentence: str, reading: _Reading, asked: _Asked, *, after_question: bo
         bare[chain.start : chain.end] = " " * (chain.end - chain.start)
     rest = "".join(bare)
     cues = [match.end() for match in (_REMAINDER if asked.remainder else CUE).finditer(rest)]
-    ahead = chains[::-1]
+    ahead, steps = chains[::-1], Counter(number for chain in chains for number in _workings(chain))
     concluding, question, whole = False, asks(sentence), rest.strip()
     for clause in clauses(rest, after_question=after_question):
         said, inside = rest[clause.start : clause.end], []
@@ -134,10 +135,13 @@ def _read(sentence: str, reading: _Reading, asked: _Asked, *, after_question: bo
             reading.take_back()
         elif clause.manner in (Manner.DENIES, Manner.OFFERS):
             own = [value for value in found if not asked.echoes_number(value)]
-            reading.doubted |= bool(own if question else found or inside)
+            reading.doubted |= bool((own if question else found) or inside)
             if clause.manner is Manner.OFFERS:
-                results = [_result(chain, asked) for chain in inside]
-                reading.offered += [*found, *(value for value in results if value is not None)]
+                offered = [*_computed(said), *_results(inside, steps, asked)]
+                if _named_before(rest[: clause.start], asked) and says_in_other_words(said):
+                    reading.others += [_Found(value, concluding=True) for value in offered]
+                else:
+                    reading.offered += offered
         else:
             reading.corrects |= clause.manner is Manner.CORRECTS
             if reading.corrects and (found or inside):
@@ -174,9 +178,8 @@ def _take_chain(chain: Chain, reading: _Reading, asked: _Asked, *, concluding: b
     if _asked_side(chain, asked) is not None:
         reading.plainly.append(result)
         return
-    operands = frozenset(value.number for side in chain.sides[:-1] for value in _operands(side))
     if not asked.echoes_number(result):  # else it checks the result: it leads back to the question
-        reading.others.append(_Found(result, concluding, operands))
+        reading.others.append(_Found(result, concluding, _workings(chain)))
 
 
 def _chosen(reading: _Reading, asked: _Asked) -> list[Value]:
@@ -199,6 +202,41 @@ def _chosen(reading: _Reading, asked: _Asked) -> list[Value]:
         return [one.value for one in reading.others[-1:]]
     concluding = [one for one in kept if one.concluding]
     return [one.value for one in (concluding[-1:] or kept)]
+
+
+def _computed(said: str) -> list[Value]:
+    """The numbers of a clause, in which a sum is the number that it comes to: `40 + 2` is 42."""
+    values, left = [], list(said)
+    for run in runs(tokens(said)):
+        side = trimmed(run)
+        if sum(token.kind == "number" for token in side) > 1 and all(token.kind != "relation" for token in side):
+            with contextlib.suppress(NotationError):
+                values.append(compute(side))
+                left[side[0].start : side[-1].end] = " " * (side[-1].end - side[0].start)
+    return [*values, *values_in("".join(left))]
+
+
+def _results(offered: Sequence[Chain], steps: Counter[Fraction], asked: _Asked) -> list[Value]:
+    """What the chains that are offered come to, less what another chain of their sentence goes on with (`steps`: in how
+    many each number is): a step of another way to the result is no rival of it."""
+    results = ((chain, _result(chain, asked)) for chain in offered)
+    return [
+        result
+        for chain, result in results
+        if result is not None and steps[result.number] <= (result.number in _workings(chain))
+    ]
+
+
+def _workings(chain: Chain) -> frozenset[Fraction]:
+    return frozenset(value.number for side in chain.sides[:-1] for value in _operands(side))
+
+
+def _named_before(text: str, asked: _Asked) -> bool:
+    """Whether it is numbers of the question in words, set off by a comma, and no result: `five times 120,`."""
+    if len(text) > _MOST_NAMED or not text.rstrip().endswith(","):
+        return False
+    found = values_in(text)
+    return bool(found) and whole_value(text) is None and all(map(asked.echoes_number, found))
 
 
 def _compares(chain: Chain) -> bool:

@@ -75,12 +75,14 @@ _NUMBER: Final = re.compile(NUMBER)
 
 @dataclass(frozen=True)
 class UnitRead:
-    """The unit of an answer that should be in a certain one. `numbers`: it holds any; `as_asked`: one is in that unit;
+    """The unit of an answer that should be in a certain one. `numbers`: it holds any; `as_asked`: one is in that unit,
+    or in the `upper` unit of the rate that was asked for;
     `other`: the unit that they are in instead, `unread`: the word behind them that is no unit known here; both empty
     for a bare number."""
 
     numbers: bool
     as_asked: bool = False
+    upper: str = ""
     other: str = ""
     unread: str = ""
 
@@ -112,8 +114,11 @@ def unit_read(unit: str, answer: str, question: str) -> UnitRead:
     if not numbers:
         return UnitRead(False)
     found = [_symbol_of(match) for match in _MEASURED.finditer(answer)]
-    if unit in found or unit.partition("/")[0] in (one for one in found if "/" not in one and "/" in unit):
+    if unit in found:
         return UnitRead(True, as_asked=True)
+    upper, rate, _ = unit.partition("/")
+    if rate and upper in found:
+        return UnitRead(True, as_asked=True, upper=upper)
     if found:
         return UnitRead(True, other=found[-1])
     own = {value.number for value in unechoed(values_in(answer), values_in(question))}

@@ -93,6 +93,8 @@ def _unit_fault(unit: str, read: UnitRead) -> str:
 
 
 def _unit_seen(unit: str, read: UnitRead) -> str:
+    if read.upper:
+        return f"the unit is {read.upper}, taken as {unit}"
     if read.as_asked:
         return f"the unit is {unit}, as asked for"
     if read.known:

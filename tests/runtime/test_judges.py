@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
 from runtime.judges import Judges
+from runtime.reply import ModelLabel, Reply, SpentBudget, Timings, Usage
+from runtime.verification import judged
+from runtime.verifiers.verifier import Case, Kind, Verdict
 
 
 def never() -> bool:
@@ -57,3 +61,30 @@ def test_a_cancelled_command_is_seen_by_those_at_work() -> None:
         cancelled.set()
         judges.begin(0, judges.stopped)
         assert list(judges.rest()) == [(0, True)]
+
+
+class Slow:
+    """Passes everything, and keeps how long it took."""
+
+    name = "slow"
+    kind: Kind = "form"
+    took = 0.0
+
+    def applies(self, case: Case) -> bool:
+        return True
+
+    def check(self, case: Case) -> Verdict:
+        begun = time.perf_counter()
+        threading.Event().wait(0.02)
+        self.took = time.perf_counter() - begun
+        return Verdict.of(self, True, "right")
+
+
+@pytest.mark.parametrize("deadline", [None, 600.0])
+def test_the_time_of_a_reply_counts_its_judging_and_what_it_waited_for_it(deadline: float | None) -> None:
+    label, slow = ModelLabel("m", "m.gguf", "Q8_0", "fake"), Slow()
+    timings = Timings(prefill_s=0.5, total_s=2.0)
+    reply = Reply("i", "q", label, "", "7", "natural", "stop", Usage(), SpentBudget(), timings)
+    found = judged(reply, [slow], deadline, waited=1.0)
+    assert found.checks[0].passed and found.timings.prefill_s == 0.5
+    assert slow.took > 0 and found.timings.total_s >= 2.0 + 1.0 + slow.took

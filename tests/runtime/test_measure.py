@@ -20,6 +20,7 @@ from runtime.votes import classes
         ("20 degrees Celsius", "20 degrees Fahrenheit"), ("20 °C", "20 kelvin"), ("90°", "90 °C"),
         ("5 million", "5 billion"), ("5 million", "5"), ("5 thousand parts", "5 parts"), ("2 dozen", "2"),
         ("5万円", "5億円"), ("5万", "5"), ("3x", "3y"), ("3x", "3"), ("5 ppm", "5 %"),
+        ("2 lb", "£2"), ("2 pounds", "2 kg"), ("2 pounds", "$2"),
     ],
 )  # fmt: skip
 def test_units_and_scales_that_contradict_are_other_answers(one: str, other: str) -> None:
@@ -36,6 +37,7 @@ def test_units_and_scales_that_contradict_are_other_answers(one: str, other: str
         ("20 °C", "20 degrees Celsius"), ("20℃", "20 °C"), ("90°", "90 degrees"),
         ("5 MPa", "50 bar"), ("5 kΩ", "5000 ohms"), ("2 feet", "24 inches"), ("0.5 kW", "500 W"), ("5 mW", "0.005 W"),
         ("It is 5 A.", "5 amps"), ("50 cents", "$0.50"), ("13 r 2", "13 R 2"),
+        ("2 pounds", "2 lb"), ("2 pounds", "£2"), ("2 pounds", "32 oz"), ("2 pounds", "2 pounds"), ("2ポンド", "2 lb"),
     ],
 )  # fmt: skip
 def test_one_value_in_several_units_or_of_things_by_other_names_is_one_answer(one: str, other: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import select
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,13 @@ def test_every_form_of_test_is_run_and_nothing_but_success_passes(tests: str, na
         ("async def test_a(): assert f() == 1", 0),
         ("def check(): assert f() == 1\ncheck()", 0),
         ("import unittest\nunittest.TestCase().assertEqual(f(), 1)", 0),
+        ("def check(): assert f() == 1\ndef test_a(): check()", 0),
+        ("def test_a():\n    if f() != 1: raise AssertionError", 0),
+        (
+            "def test_a():\n    try:\n        f(1)\n        raise AssertionError\n    except TypeError: pass",
+            0,
+        ),
+        (CASE + "    def test_a(self):\n        with self.assertRaises(TypeError): f(1)", 0),
         (CASE + "    async def test_a(self): assert f() == 1", 0),
         (WAITING + "    async def test_a(self): assert f() == 1", 0),
         (CASE + "    @unittest.skip('later')\n    def test_b(self): assert f() == 2\nassert f() == 1", 1),
@@ -127,6 +136,10 @@ def test_every_form_of_test_passes_right_code(tests: str, left_out: int) -> None
         ("pass", "No unit test was run,"),
         ("# 何もしない", "No unit test was run,"),
         ("assert True", "No unit test was run,"),
+        ("def test_a(): pass", "No unit test was run,"),
+        ("def test_a(): f()", "No unit test was run,"),
+        ("class TestF:\n    def test_a(self): pass", "No unit test was run,"),
+        (CASE + "    def test_a(self): pass", "No unit test was run,"),
         ("def check(): assert f() == 2", "No unit test was run,"),
         ("if False:\n    assert f() == 2", "No unit test was run,"),
         ("try:\n    assert f() == 2\nexcept AssertionError:\n    pass", "No unit test was run,"),
@@ -187,6 +200,41 @@ def test_processes_that_the_code_leaves_behind_are_killed(tmp_path: Path) -> Non
     try:
         assert judged(code + RIGHT).passed
         assert _read_to_the_end(reading) in (b"held by two", b"held by one")
+    finally:
+        os.close(reading)
+
+
+@pytest.mark.parametrize(
+    ("unbound", "seconds"),
+    [
+        pytest.param("", 600.0, marks=pytest.mark.skipif(sys.platform != "linux", reason="only Linux binds it so")),
+        ("import ctypes\nif sys.platform == 'linux': ctypes.CDLL(None).prctl(1, 0)\n", 3.0),
+    ],
+    ids=["with its parent", "at its limit"],
+)
+def test_code_that_nobody_waits_for_any_more_ends_by_itself(tmp_path: Path, unbound: str, seconds: float) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    code = (
+        f"import os, sys, time\n{unbound}held = os.open({str(pipe)!r}, os.O_WRONLY)\nos.write(held, b'held')\n"
+        "while True: time.sleep(600)\n"
+    )
+    limits = {"wall_seconds": seconds, "cpu_seconds": 60}
+    answer, options = f"```python\n{code}```", {"tests": TESTS, "test_limits": limits}
+    leaving = (
+        "import sys, threading\n"
+        "from runtime.verifiers.python_tests import PythonTests\n"
+        "from runtime.verifiers.verifier import Case\n"
+        f"case = Case('q', {answer!r}, options={options!r})\n"
+        "threading.Thread(target=PythonTests().check, args=(case,), daemon=True).start()\n"
+        "sys.stdin.read()\n"
+    )
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with subprocess.Popen([sys.executable, "-c", leaving], stdin=subprocess.PIPE) as judge:
+            assert select.select([reading], [], [], 60)[0]
+            judge.kill()
+        assert _read_to_the_end(reading) == b"held"
     finally:
         os.close(reading)
 

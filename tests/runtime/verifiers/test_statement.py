@@ -49,6 +49,15 @@ def verdict(question: str, answer: str) -> Verdict:
         ("12+30は？", "答えは42だと思います。"),
         ("What is 12 + 30?", "Step 1: add the tens.\nStep 2: add the ones.\n42"),
         ("What is 10 / 4?", "10 / 4 = 2.5 (that is 2 1/2)"),
+        ("What is 12 + 30?", "12 + 30 = 42, right?"),
+        ("What is 84 / 7?", "84 / 7 = 12, isn't it?"),
+        ("12+30は？", "42ですね?"),
+        ("What is 17 * 3?", "17 * 3 = 51. You could also do 20 * 3 = 60 and 60 - 9 = 51."),
+        ("What is 17 * 3?", "17 * 3 = 51. Or 20 * 3 = 60 and 60 - 9 = 51."),
+        ("What is 9 * 9?", "81. You may also check with 9 * 8 = 72, 72 + 9 = 81."),
+        ("What is 15 + 27?", "15 + 27 = 42 or 40 + 2."),
+        ("What is 5 * 120?", "Five times 120, or 600."),
+        ("What is 17 * 3?", "The result may be written as 51."),
     ],
 )
 def test_a_right_answer_that_checks_explains_or_corrects_itself_passes(question: str, answer: str) -> None:
@@ -88,6 +97,14 @@ def test_a_right_answer_that_checks_explains_or_corrects_itself_passes(question:
         ("865÷6の商と余りは?", "144 余り 1 ではありません。"),
         ("What is 12 + 30?", "43, 42"),
         ("What is 12 + 30?", "42\n43"),
+        ("What is 12 + 30?", "42, right? No."),
+        ("What is 12 + 30?", "Is it 42, right?"),
+        ("What is 12 + 30?", "Is 12 + 30 = 42?"),
+        ("12+30は？", "42ですかね?"),
+        ("What is 12 + 30?", "42. Or maybe 40 + 3 = 43."),
+        ("What is 15 + 27?", "15 + 27 = 42 or 40 + 3."),
+        ("What is 12 + 30?", "30, or 42."),
+        ("What is 5 * 120?", "Five times 120, or maybe 600."),
     ],
 )
 def test_what_denies_doubts_or_gives_rivals_is_told_by_no_verdict_of_truth(question: str, answer: str) -> None:
@@ -106,6 +123,9 @@ def test_what_denies_doubts_or_gives_rivals_is_told_by_no_verdict_of_truth(quest
         ("What is 12 + 30?", "42. No, wait, it is 43.", "gives 43"),
         ("12+30は？", "42です。いや、43です。", "gives 43"),
         ("12×12は？", "144ではなく150です。", "gives 150"),
+        ("What is 12 + 30?", "12 + 30 = 43, right?", "gives 43"),
+        ("12+30は？", "43ですね?", "gives 43"),
+        ("What is 5 * 120?", "Five times 120, or 601.", "gives 601"),
     ],
 )
 def test_a_wrong_answer_is_wrong_whatever_stands_beside_it(question: str, answer: str, names: str) -> None:

@@ -106,7 +106,7 @@ def test_the_form_asked_for(question: str, answer: str, passes: bool) -> None:
         ("How many metres per second is 36 km/h?", "36 km/h is 10 metres per second.", True, "m/s"),
         ("How many metres per second is 36 km/h?", "10", True, "taken to be in m/s"),
         ("How many seconds per part?", "12 s/part", True, "s, as asked for"),
-        ("How many minutes per hour is it down?", "12 minutes", True, "as asked for"),
+        ("How many minutes per hour is it down?", "12 minutes", True, "The unit is min, taken as min/h."),
         ("How many kg is it?", "I do not know.", False, "no number"),
         ("何kgですか。", "わかりません。", False, "no number"),
         ("何kgですか。", "5個です。", False, "in 個"),
@@ -115,6 +115,8 @@ def test_the_form_asked_for(question: str, answer: str, passes: bool) -> None:
         ("時速36kmは秒速何mですか。", "時速36kmです。", False, "asks for m/s, but the answer is in km/h"),
         ("時速36kmは秒速何mですか。", "秒速10mです。", True, "m/s"),
         ("毎分何リットルですか。", "毎分3リットル", True, "l/min"),
+        ("How many litres per minute?", "12 litres", True, "The unit is l, taken as l/min."),
+        ("How many litres per minute?", "12 litres per minute", True, "The unit is l/min, as asked for."),
     ],
 )
 def test_the_unit_behind_the_number_is_read_or_said_to_be_none(
