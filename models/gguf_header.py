@@ -74,6 +74,8 @@ class GgufHeader:
     alignment: int
     data_start: int
     file_bytes: int
+    metadata_end: int = 0
+    """Where the metadata end and the list of tensors begins, in bytes; they begin at 24."""
 
     @property
     def architecture(self) -> str:
@@ -308,6 +310,7 @@ def _parse(file: BinaryIO, file_bytes: int) -> GgufHeader:
     if tensor_count > MAX_TENSORS or key_count > MAX_KEYS:
         raise _Fault(f"it claims {tensor_count} tensors and {key_count} metadata entries, more than any model has")
     metadata = _metadata(cursor, key_count)
+    metadata_end = cursor.position
     alignment = metadata.get("general.alignment", 32)
     if type(alignment) is not int or not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
         raise _Fault("its alignment is not a power of two")
@@ -317,7 +320,9 @@ def _parse(file: BinaryIO, file_bytes: int) -> GgufHeader:
         end = data_start + tensors[-1].offset + tensors[-1].bytes
         if end > file_bytes:
             raise _Fault(f"its tensors need {end} bytes but it holds {file_bytes}, so a part is missing")
-    return GgufHeader(version, tensor_count, MappingProxyType(metadata), tensors, alignment, data_start, file_bytes)
+    return GgufHeader(
+        version, tensor_count, MappingProxyType(metadata), tensors, alignment, data_start, file_bytes, metadata_end
+    )
 
 
 def read_header(path: str | os.PathLike[str]) -> GgufHeader:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from models.errors import ModelError, ResourceError
+from models.gguf_split import part_paths
 from models.gguf_types import FILE_TYPES
 from runtime.backends.backend import ModelFacts
 from runtime.backends.llama_library import LlamaLibrary
@@ -26,14 +26,7 @@ def model_files(path: Path) -> list[Path]:
         raise ModelError(f"There is no file {path}; check the path, or see `kangae models list`.")
     if not path.is_file():
         raise ModelError(f"{path} is not a file; a GGUF model is one file (or the first of a split model).")
-    split = re.fullmatch(r"(.*-)00001-of-(\d{5})(\.gguf)", path.name)
-    if split is None:
-        return [path]
-    files = [path.with_name(f"{split[1]}{number:05}-of-{split[2]}{split[3]}") for number in range(1, int(split[2]) + 1)]
-    for file in files:
-        if not file.is_file():
-            raise ModelError(f"{file} is missing: the model is split in {len(files)} files that must lie together.")
-    return files
+    return part_paths(path)
 
 
 def load_model(
