@@ -126,4 +126,4 @@ def test_torch_comes_with_training_and_gptq_alone() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     groups = {"": project["dependencies"], **project["optional-dependencies"]}
     holders = {name for name, listed in groups.items() if any(one.startswith("torch=") for one in listed)}
-    assert holders == {"train", "gptq"}
+    assert holders == {"train", "gptq", "auto-gptq"}
