@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from models.errors import KangaeError, ModelError, UsageError, WriteError
+from models.gguf_file import GgufFile
 from models.gguf_header import read_header
 from quantize.gguf import (
     NEED_IMATRIX,
@@ -41,6 +42,17 @@ def test_a_type_is_known_in_any_case(given: str, name: str) -> None:
     assert type_number(given) == (name, gguf_types()[name])
 
 
+def test_names_that_llama_quantize_knows_are_known() -> None:
+    assert [type_number(name)[0] for name in ("Q4_K", "q3_k", "MXFP4_MOE")] == ["Q4_K_M", "Q3_K_M", "MXFP4"]
+
+
+@pytest.mark.parametrize("given", sorted(NEED_IMATRIX))
+def test_a_type_that_needs_an_imatrix_says_how_to_make_one(given: str) -> None:
+    with pytest.raises(UsageError, match="--calibrate traces"):
+        type_number(given)
+    assert type_number(given, imatrix=True)[0] == given
+
+
 @pytest.mark.parametrize("given", ["Q9_9", "", *sorted(NEED_IMATRIX)])
 def test_a_type_that_cannot_be_made_is_wrong_usage(given: str) -> None:
     with pytest.raises(UsageError) as caught:
@@ -53,7 +65,7 @@ def test_an_unknown_type_is_answered_with_those_that_can_be_written() -> None:
         type_number("FOO")
     offered = caught.value.detail.rpartition("choose one of ")[2].rstrip(".").split(", ")
     assert {"Q4_K_M", "Q8_0", "IQ4_XS"} <= set(offered)
-    assert [name for name in offered if type_number(name)[0] != name] == []
+    assert [name for name in offered if type_number(name, imatrix=True)[0] != name] == []
 
 
 @pytest.mark.parametrize("quant", ["Q8_0", "Q4_0", "Q4_K_M"])
@@ -66,7 +78,7 @@ def test_a_file_of_the_type_is_made_and_loads_back(master: Path, tmp_path: Path,
     assert done.bits_per_weight == header.bits_per_weight < 16
     assert sum(done.tensors.values()) == header.tensor_count
     assert entry.header is not None and header.parameters == entry.header.parameters
-    assert done.bytes <= expected_bytes(entry.header, quant) * 1.5
+    assert done.bytes <= expected_bytes(GgufFile.open(master), quant) * 1.5
     assert [path.name for path in done.file.parent.iterdir()] == ["small.gguf"]
     assert all(0 <= share <= 1 for share in shares)
 
@@ -139,7 +151,7 @@ def test_a_child_that_is_killed_leaves_nothing(master: Path, tmp_path: Path, mon
         child.send_signal(signal.SIGKILL)
         return child
 
-    monkeypatch.setattr("quantize.gguf.subprocess.Popen", start_and_kill)
+    monkeypatch.setattr("quantize.child.subprocess.Popen", start_and_kill)
     with pytest.raises(KangaeError) as caught:
         quantize_gguf(open_master(str(master)), "Q8_0", tmp_path / "small.gguf")
     assert caught.value.exit_code == 3

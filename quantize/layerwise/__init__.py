@@ -1,0 +1,1 @@
+"""A decoder in numpy that is run, and rounded, one layer at a time."""
