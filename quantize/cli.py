@@ -1,18 +1,27 @@
-"""`kangae quantize`: a model at fewer bits."""
+"""`kangae quantize`: a model at fewer bits, and what that cost."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-import time
 from typing import TYPE_CHECKING
 
 from models.json_output import print_json
+from quantize.progress import Progress
 from runtime.commands.options import typed
 from runtime.settings import parse_count
 
 if TYPE_CHECKING:
+    from quantize.form import Form
+    from quantize.gguf_types import TensorOverride
+    from quantize.making.made import Made
+    from quantize.making.options import MakeOptions
+    from quantize.source import Source
     from quantize.table import TableRow
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -20,18 +29,26 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     command = subparsers.add_parser(
         "quantize",
         help="a model at fewer bits",
-        description="Write a model at fewer bits, by llama.cpp's own quantizer; or show what each type costs.",
+        description="Write a model at fewer bits: as GGUF, as GPTQ, as ONNX; or show what each type costs.",
+        epilog="Forms: gguf:TYPE (gguf:Q4_K_M, gguf:Q8_0 …), gptq:BITS with parts (gptq:4, gptq:4:g32, gptq:3:asym, "
+        "gptq:4:act-order:static), onnx:int4. Calibrated on the model's own thoughts, errors are made good column by "
+        "column: files that stock llama.cpp runs, closer to the original at the same bytes.",
     )
-    command.add_argument("source", metavar="SOURCE", help="a catalogue name, or a GGUF file (F16, BF16 or F32)")
+    command.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a catalogue name, a Hugging Face folder (safetensors), a GGUF file (F16, BF16 or F32) or a GPTQ folder",
+    )
     what = command.add_mutually_exclusive_group(required=True)
-    what.add_argument("--to", metavar="FORM", help="what to write: gguf:TYPE, as in gguf:Q4_K_M")
+    what.add_argument("--to", action="append", metavar="FORM", help="what to write; may be given several times")
     what.add_argument(
         "--table", action="store_true", help="write all usual types and show size and accuracy side by side"
     )
+    _add_making(command)
     command.add_argument(
         "-o", "--output", metavar="OUT", help="the file or folder to write (default: here; table: out)"
     )
-    command.add_argument("--force", action="store_true", help="replace a file that exists")
+    command.add_argument("--force", action="store_true", help="replace what exists")
     command.add_argument(
         "--threads", type=typed(parse_count), default=0, metavar="N", help="CPU threads (default: all)"
     )
@@ -39,13 +56,53 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     command.add_argument(
         "-n", "--limit", type=typed(parse_count), metavar="N", help="with --table: so many problems (200)"
     )
-    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.add_argument("--json", action="store_true", help="print one JSON object (one a form)")
     command.set_defaults(run=run_quantize)
 
 
+def _add_making(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--calibrate",
+        metavar="traces|FILE|none",
+        help="the model's own thoughts, or a file of questions, replies or text (default: traces for kangae-tiny and "
+        "for gptq:, else none)",
+    )
+    command.add_argument(
+        "--calibration-tokens", type=typed(parse_count), metavar="N", help="tokens of it at most (60,000)"
+    )
+    command.add_argument(
+        "--compensate",
+        action=argparse.BooleanOptionalAction,
+        help="make rounding errors good by later columns (default: where there is a calibration)",
+    )
+    command.add_argument(
+        "--tensor-type",
+        action="append",
+        default=[],
+        metavar="REGEX=TYPE",
+        help="another type for tensors whose names match, as in 'ffn_down=Q6_K'",
+    )
+    command.add_argument("--output-type", metavar="TYPE", help="the output matrix's type")
+    command.add_argument("--embedding-type", metavar="TYPE", help="the embedding's type")
+    command.add_argument("--shard", type=typed(parse_size), metavar="SIZE", help="split into files of SIZE, as in 4G")
+    command.add_argument("--pre", metavar="NAME", help="llama.cpp's pre-tokenizer, where it is not recognized")
+
+
+def parse_size(value: object) -> int:
+    """Bytes of "4G", "500MB", "1.5g". Raises ValueError."""
+    text = str(value)
+    found = _SIZE.fullmatch(text.strip())
+    if found is None or float(found[1]) <= 0:
+        raise ValueError(f"{text!r} is no size; give one as in 4G or 500M")
+    return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
 def run_quantize(arguments: argparse.Namespace) -> int:
-    """Write one form, or the table of all usual ones."""
+    """Write the forms, or the table of all usual ones."""
     from models.errors import UsageError
+    from quantize.form import parse_form
+    from quantize.making.maker import make_form, target_of
+    from quantize.source import open_source
 
     if arguments.table:
         return _run_table(arguments)
@@ -53,29 +110,59 @@ def run_quantize(arguments: argparse.Namespace) -> int:
         raise UsageError(
             "--problems and -n measure accuracy, which only --table does; leave them out, or give --table."
         )
-    from models.cli import human_bytes, printable
-    from quantize.gguf import open_master, output_path, quantize_gguf, type_number
-
-    kind, _, quant = arguments.to.partition(":")
-    if kind.lower() != "gguf" or not quant:
-        raise UsageError(f"--to {arguments.to} is unknown; this version writes gguf:TYPE, as in --to gguf:Q4_K_M.")
-    name, _ = type_number(quant)
-    entry = open_master(arguments.source)
-    target = output_path(entry, name, arguments.output)
-    with _Progress(f"{entry.name} → {name}") as progress:
-        done = quantize_gguf(
-            entry, name, target, force=arguments.force, threads=arguments.threads, progress=progress.share
-        )
-    if arguments.json:
-        print_json(done.as_json())
-        return 0
-    print(
-        f"{printable(str(done.file))}: {human_bytes(done.bytes)} ({done.bits_per_weight:.2f} bits per weight), "
-        f"from {human_bytes(entry.bytes)}, in {done.seconds:.1f} s"
-    )
-    if done.fell_back:
-        print("Rows that are no multiple of 256 took a type of smaller blocks.", file=sys.stderr)
+    forms = list(dict.fromkeys(parse_form(text) for text in arguments.to))
+    source = open_source(arguments.source)
+    options = _options(arguments)
+    targets = [target_of(source, form, arguments.output, several=len(forms) > 1) for form in forms]
+    for form, target in zip(forms, targets, strict=True):
+        with Progress(f"{source.name} → {form.label}") as progress:
+            made = make_form(source, form, target, options, progress.tell)
+        _show(made, source, form, as_json=arguments.json)
     return 0
+
+
+def _options(arguments: argparse.Namespace) -> MakeOptions:
+    from quantize.making.options import MakeOptions
+
+    return MakeOptions(
+        calibrate=arguments.calibrate,
+        tokens=arguments.calibration_tokens,
+        compensate=arguments.compensate,
+        tensor_types=tuple(_override(text) for text in arguments.tensor_type),
+        output_type=arguments.output_type,
+        embedding_type=arguments.embedding_type,
+        shard_bytes=arguments.shard,
+        pre=arguments.pre,
+        force=arguments.force,
+        threads=arguments.threads,
+    )
+
+
+def _override(text: str) -> TensorOverride:
+    from models.errors import UsageError
+    from quantize.gguf_types import TensorOverride
+
+    pattern, _, kind = text.rpartition("=")
+    if not pattern or not kind:
+        raise UsageError(f"--tensor-type {text} is not understood; give a pattern and a type, as in 'ffn_down=Q6_K'.")
+    return TensorOverride(pattern, kind.upper())
+
+
+def _show(made: Made, source: Source, form: Form, *, as_json: bool) -> None:
+    from models.cli import human_bytes, printable
+
+    if as_json:
+        print_json(made.as_json())
+        return
+    how = f"calibrated on {made.calibration}" if made.calibration else ""
+    if made.compensated:
+        how += ", errors made good" if how else "errors made good"
+    print(
+        f"{printable(str(made.file))}: {human_bytes(made.bytes)} ({made.bits_per_weight:.2f} bits per weight), "
+        f"in {made.seconds:.1f} s{'; ' + how if how else ''}"
+    )
+    for note in made.notes:
+        print(printable(note), file=sys.stderr)
 
 
 def _run_table(arguments: argparse.Namespace) -> int:
@@ -90,7 +177,7 @@ def _run_table(arguments: argparse.Namespace) -> int:
         problems=arguments.problems,
         count=arguments.limit or 200,
     )
-    with _Progress("") as progress:
+    with Progress("") as progress:
         rows = make_table(settings, progress.step)
     if arguments.json:
         print_json({"rows": [row.as_json() for row in rows]})
@@ -118,31 +205,3 @@ def _table_text(rows: list[TableRow]) -> str:
             ]
         )
     return table(lines)
-
-
-class _Progress:
-    """One line on stderr, on a terminal only, cleared at the end."""
-
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._terminal = sys.stderr.isatty()
-        self._start = time.monotonic()
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._write("")
-
-    def share(self, done: float) -> None:
-        """How much is done, 0 to 1."""
-        self._write(f"{self._label}: {done:.0%}, {time.monotonic() - self._start:.0f} s")
-
-    def step(self, text: str) -> None:
-        """What is being done."""
-        self._write(text)
-
-    def _write(self, text: str) -> None:
-        if self._terminal:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()

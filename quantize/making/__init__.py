@@ -1,0 +1,1 @@
+"""From a source to a form: the parts put together."""
