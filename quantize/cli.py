@@ -8,17 +8,21 @@ import sys
 from typing import TYPE_CHECKING
 
 from models.json_output import print_json
+from quantize.bench_command import add_bench_commands, add_report_options, report_forms
 from quantize.progress import Progress
 from runtime.commands.options import typed
 from runtime.settings import parse_count
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from quantize.form import Form
     from quantize.gguf_types import TensorOverride
     from quantize.making.made import Made
     from quantize.making.options import MakeOptions
     from quantize.source import Source
-    from quantize.table import TableRow
+
+__all__ = ["add_bench_commands", "add_commands"]
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -39,23 +43,23 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         metavar="SOURCE",
         help="a catalogue name, a Hugging Face folder (safetensors), a GGUF file (F16, BF16 or F32) or a GPTQ folder",
     )
-    what = command.add_mutually_exclusive_group(required=True)
+    what = command.add_mutually_exclusive_group()
     what.add_argument("--to", action="append", metavar="FORM", help="what to write; may be given several times")
-    what.add_argument(
-        "--table", action="store_true", help="write all usual types and show size and accuracy side by side"
-    )
+    what.add_argument("--table", action="store_true", help="write all usual forms and measure them side by side")
     _add_making(command)
     command.add_argument(
-        "-o", "--output", metavar="OUT", help="the file or folder to write (default: here; table: out)"
+        "-o", "--output", metavar="OUT", help="the file or folder to write (default: here; all usual forms: out)"
     )
     command.add_argument("--force", action="store_true", help="replace what exists")
     command.add_argument(
         "--threads", type=typed(parse_count), default=0, metavar="N", help="CPU threads (default: all)"
     )
-    command.add_argument("--problems", metavar="FILE", help="with --table: the problems (JSONL) to measure accuracy on")
+    command.add_argument("--problems", metavar="FILE", help="for the report: the problems (JSONL) to measure on")
     command.add_argument(
-        "-n", "--limit", type=typed(parse_count), metavar="N", help="with --table: so many problems (200)"
+        "-n", "--limit", type=typed(parse_count), metavar="N", help="for the report: so many problems (200)"
     )
+    command.add_argument("--report", action="store_true", help="measure what was written, beside the original")
+    add_report_options(command, problems=False)
     command.add_argument("--json", action="store_true", help="print one JSON object (one a form)")
     command.set_defaults(run=run_quantize)
 
@@ -84,6 +88,7 @@ def _add_making(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--output-type", metavar="TYPE", help="the output matrix's type")
     command.add_argument("--embedding-type", metavar="TYPE", help="the embedding's type")
+    command.add_argument("--size", type=typed(parse_size), metavar="SIZE", help="gguf:auto: what it may take, as in 2G")
     command.add_argument("--shard", type=typed(parse_size), metavar="SIZE", help="split into files of SIZE, as in 4G")
     command.add_argument("--pre", metavar="NAME", help="llama.cpp's pre-tokenizer, where it is not recognized")
 
@@ -98,27 +103,76 @@ def parse_size(value: object) -> int:
 
 
 def run_quantize(arguments: argparse.Namespace) -> int:
-    """Write the forms, or the table of all usual ones."""
+    """Write the forms that are named, or all usual ones; measure them where that is asked for."""
     from models.errors import UsageError
     from quantize.form import parse_form
-    from quantize.making.maker import make_form, target_of
     from quantize.source import open_source
 
-    if arguments.table:
-        return _run_table(arguments)
-    if arguments.problems or arguments.limit:
+    if not arguments.to and not arguments.table and not arguments.recommend:
+        raise UsageError("Say what to write: --to FORM, as in --to gguf:Q4_K_M; or --table, or --recommend.")
+    reports = arguments.table or arguments.report or arguments.recommend
+    if not reports and (arguments.problems or arguments.limit):
         raise UsageError(
-            "--problems and -n measure accuracy, which only --table does; leave them out, or give --table."
+            "--problems and -n measure accuracy, which --report, --table and --recommend do; give one of them, or "
+            "leave these out."
         )
+    if not arguments.to:
+        return _run_usual(arguments)
     forms = list(dict.fromkeys(parse_form(text) for text in arguments.to))
     source = open_source(arguments.source)
+    made = _make(source, forms, arguments, quiet=reports and arguments.json)
+    return _report(source, made, arguments) if reports else 0
+
+
+def _make(source: Source, forms: list[Form], arguments: argparse.Namespace, *, quiet: bool) -> list[Path]:
+    from quantize.making.maker import make_form, target_of
+
     options = _options(arguments)
     targets = [target_of(source, form, arguments.output, several=len(forms) > 1) for form in forms]
+    found = []
     for form, target in zip(forms, targets, strict=True):
         with Progress(f"{source.name} → {form.label}") as progress:
             made = make_form(source, form, target, options, progress.tell)
-        _show(made, source, form, as_json=arguments.json)
-    return 0
+        if not quiet:
+            _show(made, as_json=arguments.json)
+        found.append(made.file)
+    return found
+
+
+def _report(source: Source, made: list[Path], arguments: argparse.Namespace) -> int:
+    """Measure what was written beside what it was made from."""
+    from models.errors import UsageError
+    from quantize.master import open_as_gguf
+    from quantize.quality.plan import form_files
+    from quantize.work_folder import work_folder
+
+    if source.gptq is not None:
+        raise UsageError("A GPTQ folder packed anew holds the same weights: there is nothing to report; leave it out.")
+    with work_folder(made[0].with_name("original"), str(source.place)) as work:
+        with Progress(source.name) as progress:
+            whole = open_as_gguf(source, work, pre=arguments.pre, tell=progress.tell)
+        (reference,) = form_files([str(whole.path)])
+        return report_forms(reference, form_files([str(file) for file in made]), arguments)
+
+
+def _run_usual(arguments: argparse.Namespace) -> int:
+    """Write all usual forms, and measure them."""
+    from pathlib import Path
+
+    from models.cli import printable
+    from quantize.making.usual import make_usual
+    from quantize.quality.plan import form_files
+    from quantize.source import open_source
+
+    source = open_source(arguments.source)
+    folder = Path(arguments.output or "out").expanduser()
+    with Progress(source.name) as progress:
+        made = make_usual(source, folder, _options(arguments), progress.tell)
+    (reference,) = form_files([str(made.files[0])])
+    code = report_forms(reference, form_files([str(file) for file in made.files[1:]]), arguments)
+    if not arguments.json:
+        print(f"Files: {printable(str(folder))}")
+    return code
 
 
 def _options(arguments: argparse.Namespace) -> MakeOptions:
@@ -132,6 +186,7 @@ def _options(arguments: argparse.Namespace) -> MakeOptions:
         output_type=arguments.output_type,
         embedding_type=arguments.embedding_type,
         shard_bytes=arguments.shard,
+        size_bytes=arguments.size,
         pre=arguments.pre,
         force=arguments.force,
         threads=arguments.threads,
@@ -148,7 +203,7 @@ def _override(text: str) -> TensorOverride:
     return TensorOverride(pattern, kind.upper())
 
 
-def _show(made: Made, source: Source, form: Form, *, as_json: bool) -> None:
+def _show(made: Made, *, as_json: bool) -> None:
     from models.cli import human_bytes, printable
 
     if as_json:
@@ -163,45 +218,3 @@ def _show(made: Made, source: Source, form: Form, *, as_json: bool) -> None:
     )
     for note in made.notes:
         print(printable(note), file=sys.stderr)
-
-
-def _run_table(arguments: argparse.Namespace) -> int:
-    from models.cli import printable
-    from quantize.table import TableSettings, make_table
-
-    settings = TableSettings(
-        source=arguments.source,
-        folder=arguments.output or "out",
-        force=arguments.force,
-        threads=arguments.threads,
-        problems=arguments.problems,
-        count=arguments.limit or 200,
-    )
-    with Progress("") as progress:
-        rows = make_table(settings, progress.step)
-    if arguments.json:
-        print_json({"rows": [row.as_json() for row in rows]})
-        return 0
-    print(_table_text(rows))
-    print(f"n = {rows[0].problems}; the interval is 95 %. Files: {printable(str(rows[0].file.parent))}")
-    return 0
-
-
-def _table_text(rows: list[TableRow]) -> str:
-    from models.cli import human_bytes, table
-
-    lines = [["TYPE", "SIZE", "BYTES", "BITS/WEIGHT", "ACCURACY", "INTERVAL", "THOUGHT"]]
-    for row in rows:
-        low, high = row.interval
-        lines.append(
-            [
-                row.form.removeprefix("gguf:"),
-                human_bytes(row.bytes),
-                f"{row.bytes:,}",
-                f"{row.bits_per_weight:.2f}",
-                f"{row.accuracy:.1%}",
-                f"{low:.1%} … {high:.1%}",
-                f"{row.thinking_tokens:.0f} tokens",
-            ]
-        )
-    return table(lines)

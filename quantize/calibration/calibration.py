@@ -26,7 +26,11 @@ from quantize.child import run_child
 TRACES: Final = "traces"
 """The name of the source that is the model's own thoughts on the questions that ship."""
 TOKENS: Final = 60_000
-"""Of a corpus, at most."""
+"""Of a corpus, at most: for Hessians, which want several tokens a column."""
+IMATRIX_TOKENS: Final = 15_000
+"""Of a corpus for an importance matrix, at most. Measured on the model that ships, all matrices at Q2_K: KL to F16 on
+thoughts .0171 with 5,000 tokens of its own thoughts, .0155 with 15,000, .0159 with 60,000 (95 % interval ±.0023); .0188
+with half of 15,000 replaced by English prose, .0251 with prose alone."""
 CHUNK: Final = 512
 """What an importance matrix counts its text in, as llama-imatrix does unless told otherwise."""
 
@@ -60,7 +64,7 @@ def _of_traces(entry: ModelEntry, prompts: PromptSet, tokens: int, threads: int,
 
 
 def ensure_imatrix(
-    entry: ModelEntry, source: str, *, tokens: int = TOKENS, threads: int = 0, progress: Progress | None = None
+    entry: ModelEntry, source: str, *, tokens: int = IMATRIX_TOKENS, threads: int = 0, progress: Progress | None = None
 ) -> ImatrixFile:
     """The importance matrix of `entry`: the file `source`, where it is one, else made from that source (see
     `calibration_corpus`) or found in the cache. Raises UsageError (not of this model), ModelError, WriteError."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -53,3 +55,37 @@ class HessianSum:
             inputs = np.concatenate(self._held) if len(self._held) > 1 else self._held[0]
             self._held, self._rows = [], 0
             self._total += inputs.T @ inputs  # numpy hands the product with its own transpose to syrk
+
+
+class DriftSum:
+    """How inputs, and the states that outputs are added to, differ from those of the unrounded model: the sums of
+    w x x̂ᵀ and of w (r − r̂) x̂ᵀ, hats on what the rounded model has. See `quantize.rounding.drift`."""
+
+    def __init__(self, columns: int, rows: int = 0) -> None:
+        kind = np.float64 if columns <= _DOUBLE_UP_TO else np.float32
+        self._cross = np.zeros((columns, columns), kind)
+        self._behind = np.zeros((rows, columns), kind) if rows else None
+        self._weight = 0.0
+
+    def add(
+        self,
+        reference: Floats,
+        inputs: Floats,
+        states: tuple[Floats, Floats] | None,
+        weights: Floats | None = None,
+    ) -> None:
+        """Add inputs (tokens, columns) of both; `states`: (tokens, rows) of the unrounded and of the rounded model,
+        where rows were asked for; `weights` of the tokens (None: 1)."""
+        weighted = inputs if weights is None else inputs * weights[:, None]
+        self._weight += float(len(inputs) if weights is None else weights.sum(dtype=np.float64))
+        self._cross += reference.T @ weighted
+        if self._behind is not None and states is not None:
+            self._behind += (states[0] - states[1]).T @ weighted
+
+    def means(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+        """2 × the means of both."""
+        scale = 2.0 / max(self._weight, 1e-30)
+        self._cross *= scale
+        if self._behind is not None:
+            self._behind *= scale
+        return self._cross, self._behind

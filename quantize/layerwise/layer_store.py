@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +62,17 @@ class LayerStore(Mapping[str, Encoded]):
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             return 0
 
-    def hidden(self) -> Floats:
-        """The hidden states behind the last finished layer, (tokens, hidden)."""
+    def hidden(self) -> tuple[Floats, Floats | None]:
+        """The hidden states behind the last finished layer, (tokens, hidden); those of the unrounded model, where they
+        were kept as well."""
         with np.load(self.folder / _HIDDEN) as held:
-            found: Floats = held["hidden"]
-        return found
+            return held["hidden"], held.get("reference")
 
-    def put(self, layer: int, rounded: Mapping[str, Rounded], hidden: Floats | None) -> None:
-        """Keep a layer, and the hidden states behind it (None: nothing follows). Raises OSError."""
+    def put(
+        self, layer: int, rounded: Mapping[str, Rounded], hidden: Floats | None, reference: Floats | None = None
+    ) -> None:
+        """Keep a layer, and the hidden states behind it (None: nothing follows), with those of the unrounded model.
+        Raises OSError."""
         arrays: dict[str, npt.NDArray[Any]] = {}
         told = {}
         for name, one in rounded.items():
@@ -81,7 +84,8 @@ class LayerStore(Mapping[str, Encoded]):
             np.savez(stream, allow_pickle=False, **arrays)
         if hidden is not None:
             with unfinished(self.folder / _HIDDEN) as (part,), open(part, "wb") as stream:
-                np.savez(stream, hidden=hidden, layers=np.int64(layer + 1))
+                states = {"hidden": hidden} | ({} if reference is None else {"reference": reference})
+                np.savez(stream, allow_pickle=False, layers=np.array(layer + 1), **states)
         self._list(file)
 
     def drop_after(self, layers: int) -> None:
@@ -130,16 +134,3 @@ def _parts(encoded: Encoded) -> dict[str, npt.NDArray[Any]]:
     if isinstance(encoded, GgufBlocks):
         return {"data": encoded.data}
     return {"bits": np.array(encoded.bits), **{part: getattr(encoded, part) for part in _PARTS}}
-
-
-def text_places(lengths: Sequence[int], most: int) -> Iterator[tuple[slice, list[int]]]:
-    """Runs of whole texts of about `most` tokens: where they stand, and their lengths."""
-    start, end, held = 0, 0, list[int]()
-    for length in lengths:
-        if held and end - start + length > most:
-            yield slice(start, end), held
-            start, held = end, []
-        end += length
-        held.append(length)
-    if held:
-        yield slice(start, end), held

@@ -1,17 +1,23 @@
 """A model rounded layer by layer: each matrix on the inputs that reach it through what was rounded before.
 
 The order is that of GPTQ's "true sequential" (Frantar et al., arXiv 2210.17323): queries, keys and values; attention's
-output; the widening matrices; the narrowing one. Of the model one layer is in memory, with one Hessian: beside those
-all hidden states, tokens × hidden × 4 bytes.
+output; the widening matrices; the narrowing one. Before a matrix is rounded it is fitted to inputs that have changed
+since (`quantize.rounding.drift`), for which the unrounded model is computed alongside.
+
+In memory are one layer in float32 (two with the unrounded one), one Hessian (columns² × 4 bytes, 8 up to 4096 columns)
+with the rounder's copies of it, and the hidden states three times over (tokens × hidden × 4 bytes each; five times with
+the unrounded model's).
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +27,11 @@ from models.errors import ModelError, WriteError
 from models.gguf_file import GgufFile
 from models.write_fault import write_error
 from quantize.layerwise.decoder import DecoderLayer, embed, rms_norm
-from quantize.layerwise.hessian_sum import HessianSum
-from quantize.layerwise.layer_store import LayerStore, text_places
+from quantize.layerwise.hessian_sum import DriftSum, HessianSum
+from quantize.layerwise.layer_store import LayerStore
+from quantize.layerwise.layer_stream import ATTENTION_OUTPUT, BATCH, NARROWING, LayerStream, text_places
 from quantize.layerwise.shape import DecoderShape
+from quantize.rounding.drift import corrected
 from quantize.rounding.rounder import Rounded, Rounder
 
 Floats = npt.NDArray[np.float32]
@@ -31,9 +39,9 @@ Ids = npt.NDArray[np.int32]
 Progress = Callable[[str, float], None]
 Inputs = Callable[[slice, list[int]], Floats]
 
-_BATCH = 2048
-"""Tokens of whole texts that go through a layer at once."""
 _SPARE_BYTES = 64 << 20
+_KEPT_BYTES = 9 / 8
+"""Of a rounded value, at most: GPTQ's integers are kept as a byte each, Q8_0 has 34 bytes for 32 values."""
 _OUTPUT = "output.weight"
 
 
@@ -52,6 +60,7 @@ def run_layers(
     state: Path,
     *,
     sequential: bool = True,
+    drift: bool = True,
     weights: Sequence[Floats] | None = None,
     progress: Progress | None = None,
 ) -> LayerResults:
@@ -60,13 +69,14 @@ def run_layers(
     `chunks`: calibration texts as ids, (tokens,) each; `weights`: how much each token counts, of the same shapes.
     `state`: a folder that keeps finished layers; the same call goes on behind the last, with the same result, and ends
     at once where all is done. `sequential` False: a layer's matrices are all rounded on the inputs of the unrounded
-    layer. `progress` is told what is done and the share of the layers.
+    layer. `drift`: matrices are fitted to what earlier rounding made of their inputs, which takes twice the arithmetic
+    around the rounding itself; in sequential runs alone. `progress` is told what is done and the share of the layers.
 
     Raises UsageError (an architecture that is not known here), ModelError (damaged weights or activations), WriteError.
     """
     started = time.monotonic()
     try:
-        run = _Run(model, chunks, rounder, state, sequential, weights, progress)
+        run = _Run(model, chunks, rounder, state, sequential, drift, weights, progress)
         run.all_layers()
     except OSError as error:
         raise write_error(state, error, "choose another place with -o") from error
@@ -81,10 +91,12 @@ class _Run:
         rounder: Rounder,
         state: Path,
         sequential: bool,
+        drift: bool,
         weights: Sequence[Floats] | None,
         progress: Progress | None,
     ) -> None:
         self.model, self.rounder, self.sequential = model, rounder, sequential
+        self.drift = drift = drift and sequential
         self.shape = DecoderShape.read(model)
         self.chunks = [chunk for chunk in chunks if len(chunk)]
         if not self.chunks:
@@ -96,8 +108,13 @@ class _Run:
         done = min(self.store.done, self.shape.layers)
         self.store.drop_after(self.shape.layers + 1 if done == self.shape.layers else done)
         self.first = done
-        _require_room(state, 2 * sum(self.lengths) * self.shape.hidden * 4 + _SPARE_BYTES)
-        self.hidden = self.store.hidden() if done else embed(model, np.concatenate(self.chunks))
+        hidden_bytes = (
+            (4 if drift else 2) * sum(self.lengths) * self.shape.hidden * 4
+        )  # the old file stands until the new one is whole
+        kept = _KEPT_BYTES * sum(math.prod(model.tensors[name].shape) for name in self._left())
+        _require_room(state, hidden_bytes + math.ceil(kept) + _SPARE_BYTES)
+        first = embed(model, np.concatenate(self.chunks)) if not done else None
+        self.hidden, self.reference = self.store.hidden() if first is None else (first, first if drift else None)
 
     def all_layers(self) -> None:
         layers = self.shape.layers
@@ -105,7 +122,7 @@ class _Run:
             self._tell(f"layer {number + 1} of {layers}", number / layers)
             layer = DecoderLayer.read(self.model, self.shape, number)
             rounded = self._layer(layer) if self.sequential else self._layer_at_once(layer)
-            self.store.put(number, rounded, self.hidden)
+            self.store.put(number, rounded, self.hidden, self.reference)
         if _OUTPUT in self.model.tensors and _OUTPUT not in self.store and self._type(_OUTPUT):
             self._tell("output", 1.0)
             self.store.put(layers, self._output(), None)
@@ -113,20 +130,40 @@ class _Run:
 
     def _layer(self, layer: DecoderLayer) -> dict[str, Rounded]:
         """Round a layer's groups one after the other, and move the hidden states behind it."""
-        groups = layer.groups()
-        hidden = self.hidden
-        found = self._group(layer, groups[0], lambda place, _: layer.attention_input(hidden[place]))
-        attended = self._through(lambda place, own: layer.attend(layer.attention_input(hidden[place]), own))
-        found |= self._group(layer, groups[1], lambda place, _: attended[place])
-        middle = self._through(lambda place, _: layer.after_attention(hidden[place], attended[place]))
-        found |= self._group(layer, groups[2], lambda place, _: layer.feed_forward_input(middle[place]))
-
-        def widened(place: slice, _: list[int]) -> Floats:
-            return layer.widen(layer.feed_forward_input(middle[place]))
-
-        found |= self._group(layer, groups[3], widened)
-        self.hidden = self._through(lambda place, own: layer.after_feed_forward(middle[place], widened(place, own)))
+        own = LayerStream(layer, self.hidden, self.lengths)
+        whole = None
+        if self.reference is not None:
+            unrounded = DecoderLayer(layer.shape, layer.number, dict(layer.tensors))
+            whole = LayerStream(unrounded, self.reference, self.lengths)
+        found: dict[str, Rounded] = {}
+        for number, group in enumerate(layer.groups()):
+            drift = self._drift(layer, number, group, own, whole) if whole is not None else None
+            found |= self._group(layer, group, partial(own.inputs, number), drift)
+            for stream in (own, whole):
+                if stream is not None:
+                    stream.pass_group(number)
+        self.hidden = own.result
+        self.reference = None if whole is None else whole.result
         return found
+
+    def _drift(
+        self, layer: DecoderLayer, number: int, group: tuple[str, ...], own: LayerStream, whole: LayerStream
+    ) -> DriftSum | None:
+        """How a group's inputs have changed; None where none of its matrices is rounded."""
+        wanted = self._wanted(layer, group)
+        if not wanted:
+            return None
+        rows, columns = layer.tensors[wanted[0]].shape
+        adds = number in (ATTENTION_OUTPUT, NARROWING) and not layer.shape.post_norms
+        total = DriftSum(columns, rows if adds else 0)
+        for place, lengths in text_places(self.lengths, BATCH):
+            total.add(
+                whole.inputs(number, place, lengths),
+                own.inputs(number, place, lengths),
+                (whole.states(place), own.states(place)) if adds else None,
+                None if self.weights is None else self.weights[place],
+            )
+        return total
 
     def _layer_at_once(self, layer: DecoderLayer) -> dict[str, Rounded]:
         """Round all groups of a layer on the inputs of the whole layer, then move the hidden states behind it."""
@@ -150,27 +187,35 @@ class _Run:
         self.hidden = self._through(lambda place, own: layer.forward(hidden[place], own))
         return found
 
-    def _group(self, layer: DecoderLayer, group: tuple[str, ...], inputs: Inputs) -> dict[str, Rounded]:
+    def _wanted(self, layer: DecoderLayer, group: tuple[str, ...]) -> list[str]:
+        return [name for name in group if name in layer.tensors and self._type(layer.full_name(name))]
+
+    def _group(
+        self, layer: DecoderLayer, group: tuple[str, ...], inputs: Inputs, drift: DriftSum | None = None
+    ) -> dict[str, Rounded]:
         """Round matrices that share their inputs; their rounded values take their place in `layer`."""
-        wanted = [name for name in group if name in layer.tensors and self._type(layer.full_name(name))]
+        wanted = self._wanted(layer, group)
         if not wanted:
             return {}
         total = HessianSum(layer.tensors[wanted[0]].shape[1])
-        for place, lengths in text_places(self.lengths, _BATCH):
+        for place, lengths in text_places(self.lengths, BATCH):
             total.add(inputs(place, lengths), None if self.weights is None else self.weights[place])
         hessian = total.mean(layer.full_name(wanted[0]))
         del total
+        cross, behind = (None, None) if drift is None else drift.means()
         found = {}
         for name in wanted:
-            full = layer.full_name(name)
-            found[full] = self.rounder.round(full, layer.tensors[name], hessian)
+            full, weights = layer.full_name(name), layer.tensors[name]
+            if cross is not None:
+                weights = corrected(weights, hessian, cross, behind)
+            found[full] = self.rounder.round(full, weights, hessian)
             layer.tensors[name] = found[full].weights
         return found
 
     def _output(self) -> dict[str, Rounded]:
         norm = self.model.values("output_norm.weight").reshape(-1)
         total = HessianSum(self.shape.hidden)
-        for place, _ in text_places(self.lengths, _BATCH):
+        for place, _ in text_places(self.lengths, BATCH):
             total.add(
                 rms_norm(self.hidden[place], norm, self.shape.epsilon),
                 None if self.weights is None else self.weights[place],
@@ -180,13 +225,18 @@ class _Run:
     def _through(self, part: Inputs) -> Floats:
         """What `part` makes of all texts, one run of whole texts after another."""
         found: Floats | None = None
-        for place, lengths in text_places(self.lengths, _BATCH):
+        for place, lengths in text_places(self.lengths, BATCH):
             made = part(place, lengths)
             if found is None:
                 found = np.empty((sum(self.lengths), made.shape[1]), np.float32)
             found[place] = made
         assert found is not None
         return found
+
+    def _left(self) -> list[str]:
+        """Matrices that are to be rounded and are not kept yet."""
+        own = [name for name in self.model.tensors if name.startswith("blk.") or name == _OUTPUT]
+        return [name for name in own if name not in self.store and self._type(name)]
 
     def _type(self, name: str) -> str:
         info = self.model.tensors[name]
@@ -196,7 +246,9 @@ class _Run:
         """All that decides the result: the file, the texts, the rounder."""
         digest = hashlib.sha256()
         status = self.model.path.stat()
-        digest.update(f"{self.model.path.resolve()} {status.st_size} {status.st_mtime_ns} {self.sequential}".encode())
+        digest.update(
+            f"{self.model.path.resolve()} {status.st_size} {status.st_mtime_ns} {self.sequential} {self.drift}".encode()
+        )
         for chunk in self.chunks:
             digest.update(chunk.astype("<i4").tobytes() + b"|")
         if self.weights is not None:

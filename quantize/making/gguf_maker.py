@@ -14,8 +14,8 @@ from models.gguf_rewrite import rewrite_gguf
 from models.gptq.repack import repack_to_gguf
 from models.whole_file import unfinished
 from models.write_fault import write_error
-from quantize.calibration.calibration import TOKENS, calibration_corpus, ensure_imatrix
-from quantize.calibration.imatrix import is_imatrix
+from quantize.calibration.calibration import IMATRIX_TOKENS, calibration_corpus, ensure_imatrix
+from quantize.calibration.imatrix import ImatrixFile, is_imatrix
 from quantize.form import AUTO, GgufForm
 from quantize.gguf import WHOLE_TYPES, quantize_gguf
 from quantize.gguf_types import NEED_IMATRIX
@@ -23,6 +23,7 @@ from quantize.layerwise.layerwise import run_layers
 from quantize.layerwise.shape import ARCHITECTURES
 from quantize.making.made import Made
 from quantize.making.options import NO_CALIBRATION, TRACES, MakeOptions
+from quantize.making.thoroughness import Thoroughness
 from quantize.master import Tell, convert_source, open_as_gguf
 from quantize.rounding.compensation import GridRounder
 from quantize.rounding.ggml_layouts import LAYOUTS
@@ -49,7 +50,7 @@ def make_gguf(source: Source, form: GgufForm, target: Path, options: MakeOptions
             imatrix = ensure_imatrix(
                 master,
                 calibrate,
-                tokens=options.tokens or TOKENS,
+                tokens=options.tokens or IMATRIX_TOKENS,
                 threads=options.threads,
                 progress=lambda share: tell("calibrating", share),
             )
@@ -58,6 +59,7 @@ def make_gguf(source: Source, form: GgufForm, target: Path, options: MakeOptions
             form.quant,
             target,
             imatrix=imatrix,
+            metadata=imatrix_metadata(imatrix),
             tensor_types=options.tensor_types,
             output_type=options.output_type,
             embedding_type=options.embedding_type,
@@ -78,6 +80,11 @@ def make_gguf(source: Source, form: GgufForm, target: Path, options: MakeOptions
         calibration=calibrate,
         notes=("Rows that are no multiple of 256 took a type of smaller blocks.",) if done.fell_back else (),
     )
+
+
+def imatrix_metadata(imatrix: ImatrixFile | None) -> Mapping[str, Scalar]:
+    """Who made a file, and on what."""
+    return {"general.quantized_by": "Kangae", **({} if imatrix is None else imatrix.metadata)}
 
 
 def calibration_of(source: Source, form: GgufForm, options: MakeOptions) -> str | None:
@@ -123,7 +130,8 @@ def _compensated(
         raise UsageError(f"{target} exists; name another output with -o, or replace it with --force.")
     if options.shard_bytes is not None:
         raise UsageError("A compensated file is written as one; leave --shard out, or give --no-compensate.")
-    tokens = options.tokens or TOKENS
+    effort = Thoroughness.of(GgufFile.open(master.path))
+    tokens = options.tokens or effort.tokens
     corpus = calibration_corpus(
         master, calibrate, tokens=tokens, threads=options.threads, progress=lambda share: tell("thinking", share)
     )
@@ -132,7 +140,7 @@ def _compensated(
         imatrix = ensure_imatrix(
             master,
             calibrate,
-            tokens=tokens,
+            tokens=options.tokens or IMATRIX_TOKENS,
             threads=options.threads,
             progress=lambda share: tell("calibrating", share),
         )
@@ -141,6 +149,7 @@ def _compensated(
             form.quant,
             plain,
             imatrix=imatrix,
+            metadata=imatrix_metadata(imatrix),
             tensor_types=options.tensor_types,
             output_type=options.output_type,
             embedding_type=options.embedding_type,
@@ -151,8 +160,9 @@ def _compensated(
     results = run_layers(
         GgufFile.open(master.path),
         corpus.chunks,
-        GridRounder(types),
+        GridRounder(types, passes=effort.passes, sweeps=effort.sweeps),
         work / "layers",
+        drift=effort.drift,
         progress=lambda what, share: tell(f"rounding {form.label}: {what}", share),
     )
     metadata: dict[str, Scalar] = {

@@ -14,11 +14,12 @@ from models.gptq.layer import GptqLayer
 from models.gptq.writer import write_gptq
 from models.huggingface.architectures import architecture_of
 from models.huggingface.config import ModelConfig
-from quantize.calibration.calibration import TOKENS, calibration_corpus
+from quantize.calibration.calibration import calibration_corpus
 from quantize.form import GptqForm
 from quantize.layerwise.layerwise import run_layers
 from quantize.making.made import Made
 from quantize.making.options import NO_CALIBRATION, TRACES, MakeOptions
+from quantize.making.thoroughness import Thoroughness
 from quantize.master import Tell, open_as_gguf
 from quantize.rounding.gptq import GptqRounder
 from quantize.source import Source
@@ -46,20 +47,22 @@ def make_gptq(source: Source, form: GptqForm, target: Path, options: MakeOptions
     calibrate = options.calibrate or TRACES
     with work_folder(target, f"{source.place} {form.name} {options.key}") as work:
         master = open_as_gguf(source, work, pre=options.pre, tell=tell)
+        model = GgufFile.open(master.path)
+        effort = Thoroughness.of(model)
         corpus = calibration_corpus(
             master,
             calibrate,
-            tokens=options.tokens or TOKENS,
+            tokens=options.tokens or effort.tokens,
             threads=options.threads,
             progress=lambda share: tell("thinking", share),
         )
-        model = GgufFile.open(master.path)
         names = [name for name, info in model.tensors.items() if name.startswith("blk.") and len(info.shape) == 2]
         results = run_layers(
             model,
             corpus.chunks,
-            GptqRounder(form.settings, names=names),
+            GptqRounder(form.settings, names=names, passes=effort.passes, sweeps=effort.sweeps),
             work / "layers",
+            drift=effort.drift,
             sequential=form.settings.true_sequential,
             progress=lambda what, share: tell(f"rounding {form.label}: {what}", share),
         )

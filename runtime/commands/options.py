@@ -56,6 +56,11 @@ def add_opening_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--gpu-layers", type=typed(parse_whole), metavar="N", help="layers on the GPU; default: all, where there is one"
     )
+    parser.add_argument(
+        "--backend",
+        choices=("llama", "onnx", "gptq", "hf"),
+        help="what runs it, where its form leaves a choice; default: the fastest here",
+    )
 
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
@@ -132,6 +137,7 @@ def open_responder(
         spare=spare,
         threads=chosen(arguments, settings, "threads"),
         gpu_layers=chosen(arguments, settings, "gpu_layers"),
+        backend_name=getattr(arguments, "backend", None),
         started=getattr(arguments, "started", None),
         profile=not getattr(arguments, "no_profile", False),
     )

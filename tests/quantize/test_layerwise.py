@@ -22,7 +22,8 @@ from models.gptq.layer import GptqLayer, GptqSettings
 from models.locations import shipped_model
 from quantize.layerwise.decoder import DecoderLayer, embed, logits
 from quantize.layerwise.hessian_sum import HessianSum
-from quantize.layerwise.layer_store import LayerStore, text_places
+from quantize.layerwise.layer_store import LayerStore
+from quantize.layerwise.layer_stream import text_places
 from quantize.layerwise.layerwise import run_layers
 from quantize.layerwise.shape import DecoderShape
 from quantize.rounding.compensation import GridRounder
@@ -80,8 +81,8 @@ def test_each_matrix_gets_the_hessian_of_its_own_inputs(tmp_path: Path, sequenti
                 for name in names:
                     sums.setdefault(layer.full_name(name), []).append(inputs)
             hidden[at] = layer.forward(one, [len(one)])
-        for name, inputs in sums.items():
-            together = np.concatenate(inputs).astype(np.float64)
+        for name, parts in sums.items():
+            together = np.concatenate(parts).astype(np.float64)
             expected = 2 * together.T @ together / len(together)
             np.testing.assert_allclose(watching.given[name], expected, rtol=1e-3, atol=1e-4 * expected.max())
 
@@ -235,3 +236,19 @@ def test_a_disk_without_room_is_told_first(tmp_path: Path, monkeypatch: pytest.M
         run_layers(MODEL, _texts(), Watching(), tmp_path)
     with pytest.raises(ModelError, match="no calibration text"):
         run_layers(MODEL, [], Watching(), tmp_path)
+
+
+def test_room_is_wanted_for_what_is_kept_of_the_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = sum(MODEL.values(name).size for name in NAMES)
+    rounder = GptqRounder(GptqSettings(bits=4, group_size=32), names=NAMES)
+    room = SimpleNamespace(free=values + (64 << 20))  # the integers alone would fit
+    monkeypatch.setattr("shutil.disk_usage", lambda _: room)
+    with pytest.raises(WriteError, match="are needed"):
+        run_layers(MODEL, _texts(), rounder, tmp_path)
+    monkeypatch.undo()
+    run_layers(MODEL, _texts(), rounder, tmp_path)
+    kept = sum(file.stat().st_size for file in tmp_path.glob("layer-*.npz"))
+    assert values < kept < values * 9 / 8 + (1 << 20)
+    room.free = 66 << 20
+    monkeypatch.setattr("shutil.disk_usage", lambda _: room)
+    assert set(run_layers(MODEL, _texts(), rounder, tmp_path).store) == set(NAMES)  # nothing is left to be kept

@@ -274,6 +274,18 @@ def test_the_whole_folder_is_not_refused(folder: Path) -> None:
     assert convert_whole(folder, folder.parent / "model.gguf", outtype="f16").tensors == 51
 
 
+@pytest.mark.parametrize("bits", [0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0x7F800000])
+@pytest.mark.parametrize("outtype", ["f16", "bf16", "f32"])
+def test_no_bits_of_nan_become_a_number(bits: int, outtype: str, folder: Path) -> None:
+    value = float(np.uint32(bits).view(np.float32))
+    damaged = np.full((64, 64), 0.5, np.float32)
+    damaged.view(np.uint32)[3, 3] = bits
+    weights(lambda all: all.update({QUERY: ("F32", damaged)}), "F32")(folder)
+    with pytest.raises(ModelError, match="NaN or infinite"):
+        convert_whole(folder, folder.parent / "model.gguf", outtype=outtype)
+    assert not np.isfinite(value)
+
+
 @pytest.mark.parametrize(("option", "value"), [("outtype", "q8_0"), ("pre", "my-own")])
 def test_options_that_there_are_not(option: str, value: str, folder: Path) -> None:
     with pytest.raises(UsageError, match=value):

@@ -1,0 +1,1 @@
+"""Models for onnxruntime, by the builder of onnxruntime-genai."""
