@@ -122,8 +122,8 @@ def test_pyproject_ships_the_folders_and_no_tests() -> None:
     assert project["tool"]["setuptools"]["py-modules"] == ["kangae"]
 
 
-def test_torch_comes_with_training_and_gptq_alone() -> None:
+def test_torch_comes_with_the_extras_that_need_it_alone() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     groups = {"": project["dependencies"], **project["optional-dependencies"]}
     holders = {name for name, listed in groups.items() if any(one.startswith("torch=") for one in listed)}
-    assert holders == {"train", "gptq", "auto-gptq"}
+    assert holders == {"train", "gptq", "auto-gptq", "onnx", "onnx-gpu"}

@@ -129,6 +129,13 @@ def export_folder(checkpoint: Checkpoint, tokenizer: Tokenizer, folder: Path, ki
     os.replace(unfinished, folder / "model.safetensors")
     write_json(folder / "config.json", model_config(checkpoint.shape, tokenizer, kind))
     write_json(folder / "generation_config.json", generation_config(tokenizer))
+    (folder / "README.md").write_text(folder_card(), encoding="utf-8")
+
+
+def folder_card() -> str:
+    """The model card of the folder, with the front matter by which converters know its name and licence."""
+    front = f"---\nmodel_name: {NAME}\nlicense: apache-2.0\nlanguage:\n- en\n- ja\n---\n"
+    return f"{front}\n# {NAME}\n\n{DESCRIPTION}\n"
 
 
 def token_types(tokens: list[str]) -> list[int]:
