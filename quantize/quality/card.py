@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from models.cli import human_bytes
 from models.plain_text import one_line
 from models.plural import counted
-from quantize.quality.report_table import short_label
+from quantize.quality.report_table import divergence_text, short_label
 from quantize.quality.row import FormRow
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _cells(row: FormRow) -> list[str]:
     seconds = row.per_correct("seconds")
     cells = [short_label(row, 40), f"`{Path(row.file).name}`", human_bytes(row.bytes), f"{row.bits_per_weight:.2f}"]
     cells += [
-        f"{told[name]:.5f}" if told.get(name) is not None else "–" for name in ("kl_mean", "kl_thinking", "kl_answer")
+        divergence_text(told[name]) if told.get(name) is not None else "–" for name in ("kl_mean", "kl_thinking", "kl_answer")
     ]
     cells.append(f"{told['top1']:.2%}" if told else "–")
     if answers is None:

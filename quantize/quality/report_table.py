@@ -91,8 +91,13 @@ def _worth(row: FormRow, reference: FormRow) -> list[str]:
 
 
 def _nats(value: float | None) -> str:
-    return "-" if value is None else f"{value:.5f}" if value < 0.1 else f"{value:.3f}"
+    return "-" if value is None else divergence_text(value)
 
 
 def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}" if value < 10 else f"{value:.1f}"
+
+
+def divergence_text(value: float) -> str:
+    """A divergence in nats with two digits that tell something, however small it is: "0.014", "3.1e-05"."""
+    return f"{value:.2g}" if 0 < value < 1 else f"{value:.2f}"

@@ -97,7 +97,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         GgufFile.open(SHIPPED).values("blk.99")
     first = tmp_path / "m-00001-of-00002.gguf"
     first.write_bytes(SHIPPED.read_bytes())
-    with pytest.raises(ModelError, match="00002-of-00002.gguf is missing"):
+    with pytest.raises(ModelError, match=r"00002-of-00002\.gguf is missing"):
         GgufFile.open(first)
     with pytest.raises(ModelError, match="give its first part"):
         GgufFile.open(tmp_path / "m-00002-of-00002.gguf")
