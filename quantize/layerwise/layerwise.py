@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from models.errors import ModelError, WriteError
 from models.gguf_file import GgufFile
@@ -40,6 +41,9 @@ Progress = Callable[[str, float], None]
 Inputs = Callable[[slice, list[int]], Floats]
 
 _SPARE_BYTES = 64 << 20
+_ONE_THREAD_UP_TO = 768
+"""Values of a hidden state up to which BLAS is given one thread: threads of it wait for one another actively, which
+beside other work takes ten times as long as the arithmetic."""
 _KEPT_BYTES = 9 / 8
 """Of a rounded value, at most: GPTQ's integers are kept as a byte each, Q8_0 has 34 bytes for 32 values."""
 _OUTPUT = "output.weight"
@@ -77,7 +81,8 @@ def run_layers(
     started = time.monotonic()
     try:
         run = _Run(model, chunks, rounder, state, sequential, drift, weights, progress)
-        run.all_layers()
+        with threadpool_limits(1 if run.shape.hidden <= _ONE_THREAD_UP_TO else None, "blas"):
+            run.all_layers()
     except OSError as error:
         raise write_error(state, error, "choose another place with -o") from error
     return LayerResults(run.store, time.monotonic() - started)
