@@ -68,7 +68,8 @@ def _cells(row: FormRow) -> list[str]:
     seconds = row.per_correct("seconds")
     cells = [short_label(row, 40), f"`{Path(row.file).name}`", human_bytes(row.bytes), f"{row.bits_per_weight:.2f}"]
     cells += [
-        divergence_text(told[name]) if told.get(name) is not None else "–" for name in ("kl_mean", "kl_thinking", "kl_answer")
+        divergence_text(told[name]) if told.get(name) is not None else "–"
+        for name in ("kl_mean", "kl_thinking", "kl_answer")
     ]
     cells.append(f"{told['top1']:.2%}" if told else "–")
     if answers is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from models.cli import human_bytes
@@ -33,9 +34,15 @@ TOK/S       tokens a second of one reply; S/RIGHT, T/RIGHT: seconds and tokens
 def report_text(report: Report) -> str:
     """What forms cost and what they do, what the columns mean, and what failed."""
     parts = [_head(report)]
-    parts.append(table([list(_COST), *(_cost(row) for row in report.rows)], right=True))
-    parts.append(table([list(_WORTH), *(_worth(row, report.reference) for row in report.rows)], right=True))
+    labels = told_apart([short_label(row) for row in report.rows])
+    costs = [[label, *_cost(row)[1:]] for label, row in zip(labels, report.rows, strict=True)]
+    worths = [[label, *_worth(row, report.reference)[1:]] for label, row in zip(labels, report.rows, strict=True)]
+    parts.append(table([list(_COST), *costs], right=True))
+    parts.append(table([list(_WORTH), *worths], right=True))
     parts.append(_KEY)
+    cut = [(label, row) for label, row in zip(labels, report.rows, strict=True) if label.endswith(")")]
+    if cut:
+        parts.append("\n".join(f"{label}  {shorten(Path(row.file).name, 62)}" for label, row in cut))
     failures = [f"{row.label}, {one['measure']}: {one['detail']}" for row in report.rows for one in row.errors]
     if failures:
         parts.append("\n".join(failures))
@@ -48,6 +55,17 @@ def short_label(row: FormRow, width: int = _LABEL) -> str:
     text = row.label.removeprefix("gguf:")
     half = (width - 1) // 2
     return text if len(text) <= width else f"{text[: width - 1 - half]}…{text[-half:]}"
+
+
+def told_apart(labels: list[str]) -> list[str]:
+    """Labels that several rows share, numbered: "Q2_K (1)", "Q2_K (2)"."""
+    seen: dict[str, int] = {}
+    found = []
+    for label in labels:
+        seen[label] = seen.get(label, 0) + 1
+        stem = label.split(" ")[0]
+        found.append(f"{stem} ({seen[label]})" if labels.count(label) > 1 else label)
+    return found
 
 
 def _head(report: Report) -> str:
