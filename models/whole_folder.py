@@ -43,6 +43,20 @@ def unfinished_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         os.close(lock)
 
 
+@contextlib.contextmanager
+def temporary_folder(beside: Path) -> Iterator[Path]:
+    """An empty hidden folder beside `beside`, removed when the block ends. What killed processes left of the same is
+    taken away; the folder around it is made. Raises OSError."""
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    _clear(beside)
+    part, lock = _begin(beside)
+    try:
+        yield part
+    finally:
+        _remove(part)
+        os.close(lock)
+
+
 def _begin(target: Path) -> tuple[Path, int]:
     """An empty hidden folder, and the descriptor whose lock tells that its writer lives."""
     while True:

@@ -97,9 +97,10 @@ def parse_size(value: object) -> int:
     """Bytes of "4G", "500MB", "1.5g". Raises ValueError."""
     text = str(value)
     found = _SIZE.fullmatch(text.strip())
-    if found is None or float(found[1]) <= 0:
-        raise ValueError(f"{text!r} is no size; give one as in 4G or 500M")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+    size = float(found[1]) * _UNITS[found[2].upper()] if found is not None else 0.0
+    if not 1 <= size < 1 << 63:
+        raise ValueError(f"{text[:40]!r} is no size; give one as in 4G or 500M")
+    return int(size)
 
 
 def run_quantize(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.catalogue import ModelEntry, find
-from models.errors import UsageError
+from models.errors import ModelError, UsageError
+from models.gguf_split import part_paths
 from models.locations import shipped_model
 from quantize.gguf import open_master
 
@@ -29,6 +30,14 @@ class Source:
         return place
 
     @property
+    def key(self) -> str:
+        """What tells it from another, and from what it was before it was changed: its files with size and time."""
+        folder = self.gptq or self.folder
+        files = [] if self.gguf is None else part_paths(self.gguf.path)
+        files += [] if folder is None else sorted(file for file in folder.iterdir() if file.is_file())
+        return repr([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+
+    @property
     def shipped(self) -> bool:
         """Whether it is the model that ships, of which everything is at hand."""
         return self.gguf is not None and self.gguf.shipped
@@ -36,6 +45,14 @@ class Source:
 
 def open_source(named: str) -> Source:
     """The source that a person means. Raises ModelError (none, unreadable) and UsageError (unfit)."""
+    try:
+        return _open(named)
+    except OSError as error:
+        shown = named if len(named) < 200 else named[:200] + "…"
+        raise ModelError(f"{shown} cannot be read ({error.strerror or error}); check the path.") from error
+
+
+def _open(named: str) -> Source:
     if _is_master_name(named):
         return _of_gguf(open_master(named))
     entry = find(named)

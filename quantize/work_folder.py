@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from models.errors import InterruptedByUser, KangaeError, UsageError
+from models.errors import InterruptedByUser, UsageError
 from models.write_fault import write_error
 
 _LOCK = "lock"
@@ -20,9 +20,9 @@ _LOCK = "lock"
 def work_folder(target: Path, key: str) -> Iterator[Path]:
     """A folder of `target`'s own disk, the same for the same `target` and `key` (all that decides the result).
 
-    It is removed when the block ends, or raises an error that another run would meet again; Ctrl-C and a kill keep it.
-    What runs with other keys left of the same `target` is removed first. Raises UsageError where another process works
-    in it, WriteError where it cannot be made.
+    It is removed when the block ends, or raises an error that another run would meet again; Ctrl-C and a kill keep it
+    (where anything is in it). What runs with other keys left of the same `target` is removed first. Raises UsageError
+    where another process works in it, WriteError where it cannot be made, InterruptedByUser for Ctrl-C.
     """
     mark = hashlib.sha256(key.encode()).hexdigest()[:16]
     prefix = f".{target.name}."
@@ -41,9 +41,14 @@ def work_folder(target: Path, key: str) -> Iterator[Path]:
             raise UsageError(f"Another process is making {target}; wait for it, or name another output with -o.")
         try:
             yield folder
-        except (KeyboardInterrupt, InterruptedByUser):
-            raise
-        except (KangaeError, OSError):
+        except (KeyboardInterrupt, InterruptedByUser) as stop:
+            if os.listdir(folder) != [_LOCK]:
+                raise InterruptedByUser(
+                    f"Stopped before {target} was whole; the same command again goes on where it stopped."
+                ) from stop
+            shutil.rmtree(folder, ignore_errors=True)
+            raise InterruptedByUser(f"Stopped before anything of {target} was made; give the command again.") from stop
+        except Exception:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(folder, ignore_errors=True)

@@ -147,11 +147,14 @@ _BLOCK = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- end of figures -->)
 
 
 def fill(document: str, blocks: Mapping[str, str]) -> str:
-    """The document with each block's figures renewed. Raises ValueError where a block has no place, or a place none."""
+    """The document with each block's figures renewed; places of other cards stay as they are. Raises ValueError where a
+    block has not one place."""
     places = [found[2] for found in _BLOCK.finditer(document)]
-    if sorted(places) != sorted(blocks):
+    if any(places.count(name) != 1 for name in blocks):
         raise ValueError(f"The document has places for {sorted(places)}, and the figures are {sorted(blocks)}.")
-    return _BLOCK.sub(lambda found: f"{found[1]}{blocks[found[2]]}\n{found[3]}", document)
+    return _BLOCK.sub(
+        lambda found: f"{found[1]}{blocks[found[2]]}\n{found[3]}" if found[2] in blocks else found[0], document
+    )
 
 
 def write(documents: Documents) -> None:
@@ -166,25 +169,26 @@ def write(documents: Documents) -> None:
 
 def run(
     about: str,
-    measures: Sequence[Measure],
+    measures: Sequence[Measure] | Callable[[Path], Sequence[Measure]],
     documents: Callable[[dict[str, Any]], Documents],
     *,
     lanes: int,
     arguments: Sequence[str] | None = None,
 ) -> int:
     """The command of a card: takes the measures that are missing, so many at a time in their order, and writes the
-    documents made of all. Returns its exit code."""
+    documents made of all. `measures`: these, or those of the folder of figures. Returns its exit code."""
     parser = argparse.ArgumentParser(description=about.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="where the figures are kept")
     parser.add_argument("--only-write", action="store_true", help="measure nothing: write what stands in the folder")
     options = parser.parse_args(arguments)
     folder = kept_in(options.folder)
+    listed = measures(folder.resolve()) if callable(measures) else measures
     try:
         if not options.only_write:
             folder.mkdir(parents=True, exist_ok=True)
             with ThreadPoolExecutor(lanes) as pool:
-                list(pool.map(lambda measure: take(measure, folder), measures))
-        write(documents(read(measures, folder)))
+                list(pool.map(lambda measure: take(measure, folder), listed))
+        write(documents(read(listed, folder)))
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

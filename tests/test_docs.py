@@ -23,6 +23,7 @@ from runtime.commands import doctor
 ROOT = Path(__file__).parent.parent
 CLI = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 README, CARD = ROOT / "README.md", ROOT / "models" / "tiny" / "README.md"
+QUANTIZATION = ROOT / "docs" / "quantization.md"
 DOCUMENTS = [README, CARD, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 NAMES = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
 HEADING = re.compile(r"^#{2,3} `kangae ?([a-z ]*)`", re.MULTILINE)
@@ -190,7 +191,10 @@ def given_commands(path: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in [*lines, *spans] if line.startswith("kangae ")]
 
 
-@pytest.mark.parametrize("path", [README, CARD], ids=["README.md", "models/tiny/README.md"])
+GIVING = [README, CARD, QUANTIZATION]
+
+
+@pytest.mark.parametrize("path", GIVING, ids=[path.relative_to(ROOT).as_posix() for path in GIVING])
 def test_commands_that_are_given_can_be_parsed(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The parser ends the test where it refuses one."""
     given = [words[1:] for words in given_commands(path)]
@@ -262,3 +266,24 @@ def test_the_object_of_a_measured_speed_is_shown_as_it_is(tmp_path: Path) -> Non
     file = make_random_model(tmp_path / "tiny.gguf")
     told = measure(file, 8, (2,), prompt=8, tokens=2, repeats=1, threads=1, find_widths=False)
     assert list(shown) == list(told)
+
+
+def test_the_object_of_a_form_that_was_made_is_shown_as_it_is() -> None:
+    from quantize.making.made import Made
+
+    (shown,) = shown_objects("quantize")
+    assert list(shown) == list(Made(Path("a"), Path("b"), "gguf:Q8_0", 1, 8.5, 0.1, "kangae").as_json())
+
+
+def test_the_object_of_a_report_is_shown_as_it_is() -> None:
+    from quantize.quality.plan import MeasureSettings
+    from quantize.quality.recommend import Recommendation
+    from quantize.quality.report import Report
+    from quantize.quality.row import FormRow
+    from runtime.problems import Problem
+
+    row = FormRow("gguf:F16", "gguf:F16", "a.gguf", 1, 16.0, reference=True)
+    advice = Recommendation(row, None, 1.0, None, None, ("It is the only one.",))
+    told = Report((row,), MeasureSettings((Problem("1", "4 + 5?", "9"),)), "a CPU").as_json()
+    (shown,) = shown_objects("bench quant")
+    assert fields(shown) == fields(told | {"recommended": advice.as_json()})

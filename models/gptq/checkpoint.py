@@ -51,6 +51,8 @@ class GptqCheckpoint:
         """One quantized matrix, by its name in `layers`. Raises ModelError where its tensors are unsound."""
         there = self.tensors.tensors
         parts = {part: self.tensors.raw(part_name(name, part)) for part in PARTS if part_name(name, part) in there}
+        if there[part_name(name, "scales")].type != "F16":
+            parts["scales"] = self.tensors.values(part_name(name, "scales"))
         return decode(
             name,
             parts,

@@ -61,9 +61,9 @@ def parse_settings(table: Mapping[str, Any], path: Path) -> CheckpointSettings:
     fault = _refused(table)
     bits, group_size = table.get("bits", table.get("w_bit")), table.get("group_size", table.get("q_group_size", -1))
     if not fault and (type(bits) is not int or bits not in BITS):
-        fault = f"its weights have {bits} bits, not 2, 3, 4 or 8"
+        fault = f"its weights have {_shown(bits)} bits, not 2, 3, 4 or 8"
     if not fault and (type(group_size) is not int or not (group_size == -1 or 0 < group_size < 1 << 31)):
-        fault = f"its group size is {group_size}"
+        fault = f"its group size is {_shown(group_size)}"
     if fault:
         raise ModelError(f"{path} cannot be used: {fault}; give a checkpoint in AutoGPTQ's layout.")
     own = table.get("meta")
@@ -78,7 +78,7 @@ def parse_settings(table: Mapping[str, Any], path: Path) -> CheckpointSettings:
             act_order=bool(table.get("desc_act", False)),
             static_groups=bool(meta.get("static_groups", False)),
             true_sequential=bool(meta.get("true_sequential", True)),
-            damp=float(damp) if isinstance(damp, (int, float)) else 0.01,
+            damp=float(damp) if isinstance(damp, (int, float)) and 0 <= damp <= 1 else 0.01,
         ),
         str(table.get("checkpoint_format", "gptq")),
         ", ".join(map(str, quantizer)) if isinstance(quantizer, list) else str(quantizer),
@@ -89,16 +89,21 @@ def _refused(table: Mapping[str, Any]) -> str:
     """Why such a checkpoint is not read here; empty where it is."""
     method, kind = table.get("quant_method", "gptq"), table.get("checkpoint_format", "gptq")
     if method != "gptq":
-        return f"its weights were quantized by {method}, not by GPTQ"
+        return f"its weights were quantized by {_shown(method)}, not by GPTQ"
     if table.get("is_marlin_format") or kind == "marlin":
         return "its weights lie in the order of the Marlin kernel"
     if kind not in _FORMATS:
-        return f"its checkpoint format is {kind}"
+        return f"its checkpoint format is {_shown(kind)}"
     if table.get("dynamic"):
         return "it has settings of its own for some matrices (`dynamic`)"
     if str(table.get("pack_dtype", "int32")).removeprefix("torch.") != "int32":
-        return f"its weights are packed in words of {table['pack_dtype']}"
+        return f"its weights are packed in words of {_shown(table['pack_dtype'])}"
     return ""
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def settings_table(settings: GptqSettings, provenance: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,8 @@ _TOP = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_hea
 _LAYER = re.compile(r"(.+?\.)(0|[1-9]\d{0,4})\.(.+)\.(weight|bias)")
 _IGNORED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq", ".attention.rotary.inv_freq")
 """Buffers that old checkpoints carry; they are computed again."""
+_MOST_LAYERS, _MOST_HEAD_SIZE = 65_536, 1 << 20
+"""A damaged config.json may ask for any number; lists of that length are made."""
 
 
 @dataclass(frozen=True)
@@ -192,9 +194,12 @@ def architecture_of(config: ModelConfig) -> Architecture:
             f"these are: {known}."
         )
     heads = config.size("num_attention_heads")
+    layers = config.size("num_hidden_layers", "num_layers")
+    if layers > _MOST_LAYERS:
+        raise config.fault("num_hidden_layers", layers, "what a model has")
     return Architecture(
         family,
-        layers=config.size("num_hidden_layers", "num_layers"),
+        layers=layers,
         heads=heads,
         key_value_heads=config.size("num_key_value_heads", default=heads),
         head_size=head_size(config, family),
@@ -203,6 +208,13 @@ def architecture_of(config: ModelConfig) -> Architecture:
 
 def head_size(config: ModelConfig, family: Family) -> int:
     """Values of one head: told, or the class's default (as transformers' configuration classes have it)."""
+    size = _told_head_size(config, family)
+    if size > _MOST_HEAD_SIZE:
+        raise config.fault("head_dim", size, "what a model has")
+    return size
+
+
+def _told_head_size(config: ModelConfig, family: Family) -> int:
     if family.gguf == "qwen3":
         return config.size("head_dim", default=128)
     whole, heads = config.size("hidden_size"), config.size("num_attention_heads")

@@ -7,6 +7,7 @@ tensor to file).
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -158,7 +159,7 @@ def _fill(file: Any, part: Stored) -> None:
 def _weight_map(folder: Path) -> dict[str, str] | None:
     """From tensor to file, of a sharded model; None where there is no index."""
     path = folder / INDEX
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     table = read_json(path).get("weight_map")
     if not isinstance(table, dict) or not table or not all(isinstance(name, str) for name in table.values()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +13,8 @@ from models.errors import ModelError
 MAX_JSON_BYTES = 256 << 20
 """A tokenizer.json of 250,000 tokens with merges has 35 MB."""
 _MAX_SIZE = 1 << 31
+_MAX_NUMBER = 3.4e38
+"""GGUF keeps numbers as 32-bit floats."""
 
 
 def read_json(path: Path, *, what: str | None = None) -> dict[str, Any]:
@@ -22,7 +23,10 @@ def read_json(path: Path, *, what: str | None = None) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise ModelError(f"{shown} is larger than {MAX_JSON_BYTES >> 20} MB; it is no file of a model folder.")
-        content = json.loads(path.read_bytes())
+        data = path.read_bytes()
+        content = json.loads(data)
+        if b"\\ud" in data or b"\\uD" in data:  # halves of signs, which JSON lets stand alone
+            json.dumps(content, ensure_ascii=False).encode("utf-8")
     except FileNotFoundError as error:
         raise ModelError(f"{shown} is missing; fetch the model's whole folder.") from error
     except OSError as error:
@@ -110,8 +114,8 @@ class ModelConfig:
 
 
 def require_number(value: Any, key: str, config: ModelConfig) -> float:
-    """`value` as a finite number above 0. Raises ModelError that names `key`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+    """`value` as a finite number above 0, that 32 bits can hold. Raises ModelError that names `key`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _MAX_NUMBER:
         raise config.fault(key, value, "a number above 0")
     return value
 

@@ -24,7 +24,7 @@ from models.huggingface.checkpoint import FLOATS, Checkpoint
 from models.huggingface.encoding import BYTES, encode
 from models.huggingface.model_card import provenance, read_model_card
 from models.huggingface.parameters import Parameters, read_parameters
-from models.huggingface.shapes import check_shapes, tied
+from models.huggingface.shapes import check_rows, check_shapes, tied
 from models.huggingface.stream import Entry, Header, write_model
 from models.huggingface.tokenizer import read_tokenizer
 from models.whole_file import unfinished
@@ -32,8 +32,8 @@ from models.write_fault import write_error
 
 OUTTYPES: Final = ("auto", "f16", "bf16", "f32")
 """`auto` keeps the type that the folder stores its matrices in."""
-_CHUNK = 1 << 22
-"""Values that are in memory at once: 16 MB as float32."""
+_CHUNK = 1 << 20
+"""Values that are in memory at once: 4 MB as float32, which is faster than more."""
 _SPARE_BYTES = 1 << 20
 _BLOCKS = {kind.name: kind for kind in TENSOR_TYPES.values()}
 
@@ -92,6 +92,8 @@ def convert(
         _refuse_quantized(checkpoint)
     architecture = architecture_of(checkpoint.config)
     parameters = read_parameters(checkpoint.config, architecture)
+    embedding = checkpoint.tensors.get(architecture.hf_name("token_embd.weight"))
+    check_rows(checkpoint.config, architecture, embedding.shape if embedding is not None else None)
     tokenizer = read_tokenizer(folder, checkpoint.config, architecture.name, pre)
     kept = _kept(checkpoint, architecture, stand_ins)
     stored = _stored_type(checkpoint, kept)

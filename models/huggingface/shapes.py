@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from models.errors import ModelError
 from models.huggingface.architectures import Architecture
@@ -21,18 +21,9 @@ def tied(config: ModelConfig, architecture: Architecture) -> bool:
 def check_shapes(config: ModelConfig, architecture: Architecture, shapes: Mapping[str, Shape]) -> None:
     """`shapes`: by the tensors' GGUF names, row-major. Raises ModelError where one is missing or of another shape."""
     expected = expected_shapes(config, architecture)
-    rows = config.size("vocab_size")
-    embedding = shapes.get("token_embd.weight")
-    if embedding is not None and len(embedding) == 2 and embedding[0] != rows:
-        raise ModelError(
-            f"{config.path} has a vocab_size of {rows}, and the embedding has {embedding[0]} rows; "
-            "the files are of different models: fetch the whole folder again."
-        )
     for name in _required(config, architecture):
         if name not in shapes:
-            raise ModelError(
-                f"{config.path.parent} lacks the tensor {architecture.hf_name(name)}; fetch the model's whole folder."
-            )
+            raise _absent(config, architecture, name)
     for name, shape in shapes.items():
         wanted = expected[_stem(name)]
         if name.endswith(".bias"):
@@ -42,6 +33,25 @@ def check_shapes(config: ModelConfig, architecture: Architecture, shapes: Mappin
                 f"{architecture.hf_name(name)} has the shape {list(shape)}, and by config.json it has {list(wanted)}; "
                 "the files are of different models: fetch the whole folder again."
             )
+
+
+def check_rows(config: ModelConfig, architecture: Architecture, embedding: Shape | None) -> None:
+    """Raise ModelError where the embedding (None: there is none) has not as many rows as there are tokens: told before
+    anything is made by that number."""
+    if embedding is None:
+        raise _absent(config, architecture, "token_embd.weight")
+    rows = config.size("vocab_size")
+    if embedding[:1] != (rows,):
+        raise ModelError(
+            f"{config.path} has a vocab_size of {rows}, and the embedding has {(*embedding, 0)[0]} rows; "
+            "the files are of different models: fetch the whole folder again."
+        )
+
+
+def _absent(config: ModelConfig, architecture: Architecture, gguf_name: str) -> ModelError:
+    return ModelError(
+        f"{config.path.parent} lacks the tensor {architecture.hf_name(gguf_name)}; fetch the model's whole folder."
+    )
 
 
 def expected_shapes(config: ModelConfig, architecture: Architecture) -> dict[str, Shape]:
@@ -68,13 +78,15 @@ def expected_shapes(config: ModelConfig, architecture: Architecture) -> dict[str
     }
 
 
-def _required(config: ModelConfig, architecture: Architecture) -> list[str]:
-    top = ["token_embd.weight", "output_norm.weight"]
+def _required(config: ModelConfig, architecture: Architecture) -> Iterator[str]:
+    """One by one: a damaged config.json may ask for any number of layers."""
+    yield from ("token_embd.weight", "output_norm.weight")
     if not tied(config, architecture):
-        top.append("output.weight")
+        yield "output.weight"
     inside = [f"{stem}.weight" for stem in architecture.family.layers.values()]
     inside += [f"{stem}.bias" for stem in _WITH_BIASES.get(architecture.name, ())]
-    return top + [f"blk.{number}.{name}" for number in range(architecture.layers) for name in inside]
+    for number in range(architecture.layers):
+        yield from (f"blk.{number}.{name}" for name in inside)
 
 
 def _stem(gguf_name: str) -> str:

@@ -136,7 +136,8 @@ def _normalizer(normalizer: Any) -> tuple[bool | None, bool | None]:
             )
         case "Sequence":
             found: tuple[bool | None, bool | None] = (None, None)
-            for one in normalizer.get("normalizers") or ():
+            steps = normalizer.get("normalizers")
+            for one in steps if isinstance(steps, list) else ():
                 lowercase, accents = _normalizer(one)
                 found = (found[0] if lowercase is None else lowercase, found[1] if accents is None else accents)
             return found

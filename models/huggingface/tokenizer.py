@@ -69,6 +69,8 @@ def read_tokenizer(folder: Path, config: ModelConfig, architecture: str, pre: st
     pieces = folder / "tokenizer.model"
     if table is None and not pieces.is_file():
         raise ModelError(f"{folder} has no tokenizer.json and no tokenizer.model; fetch the model's whole folder.")
+    if table is not None and not isinstance(table.get("added_tokens") or [], list):
+        raise ModelError(f"{path} has added_tokens that are no list; fetch the file again.")
     byte_level = table is not None and not _model(path, table).get("byte_fallback")
     if table is not None and byte_level:
         return _byte_level(folder, path, table, config, architecture, rows, pre)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,7 @@ from models.errors import InternalError, ModelError, UsageError
 from models.gguf_file import GgufFile
 from models.locations import cache_folder
 from models.whole_file import unfinished
+from models.whole_folder import temporary_folder
 from models.write_fault import write_error
 from quantize.calibration.corpus import Corpus
 from quantize.calibration.imatrix import ImatrixFile, is_imatrix, read_imatrix, require_fit, require_same_model
@@ -96,8 +96,8 @@ def calibrate(entry: ModelEntry, corpus: Corpus, *, threads: int = 0, progress: 
         return kept
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished(target) as (part,), tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
-            chunks, steps = Path(folder) / "chunks.npz", Path(folder) / "steps"
+        with unfinished(target) as (part,), temporary_folder(target.with_suffix(".steps")) as folder:
+            chunks, steps = folder / "chunks.npz", folder / "steps"
             np.savez(chunks, ids=np.concatenate(corpus.chunks), ends=np.cumsum([len(ids) for ids in corpus.chunks]))
 
             def tick() -> None:

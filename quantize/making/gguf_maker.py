@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from models.catalogue import ModelEntry
@@ -25,6 +26,8 @@ from quantize.making.made import Made
 from quantize.making.options import NO_CALIBRATION, TRACES, MakeOptions
 from quantize.making.thoroughness import Thoroughness
 from quantize.master import Tell, convert_source, open_as_gguf
+from quantize.recipe.auto import BASE, AutoMixture, mix
+from quantize.recipe.sensitivity import EMBEDDING, OUTPUT, ensure_sensitivities
 from quantize.rounding.compensation import GridRounder
 from quantize.rounding.ggml_layouts import LAYOUTS
 from quantize.source import Source
@@ -36,15 +39,19 @@ def make_gguf(source: Source, form: GgufForm, target: Path, options: MakeOptions
     the options contradict the form or the source."""
     if source.gptq is not None:
         return _repack(source, form, target, options, tell)
-    if form.quant in WHOLE_TYPES and source.gguf is None:
+    if form.quant in WHOLE_TYPES and source.gguf is None and not _asks_more(options):
         return _convert(source, form, target, options, tell)
     started = time.monotonic()
-    with work_folder(target, f"{source.place} {form.name} {options.key}") as work:
+    with work_folder(target, f"{source.key} {form.name} {options.key}") as work:
         master = open_as_gguf(source, work, pre=options.pre, tell=tell)
         calibrate = calibration_of(source, form, options)
+        auto = None
+        if form.quant == AUTO:
+            auto = _auto_mixture(master, calibrate, options, work, tell)
+            options = _with_mixture(options, auto)
         if _compensates(master, form, options, calibrate):
             assert calibrate is not None
-            return _compensated(source, master, form, target, options, calibrate, work, tell)
+            return _compensated(source, master, form, target, options, calibrate, work, tell, auto)
         imatrix = None
         if calibrate is not None:
             imatrix = ensure_imatrix(
@@ -56,10 +63,10 @@ def make_gguf(source: Source, form: GgufForm, target: Path, options: MakeOptions
             )
         done = quantize_gguf(
             master,
-            form.quant,
+            form.quant if auto is None else BASE,
             target,
             imatrix=imatrix,
-            metadata=imatrix_metadata(imatrix),
+            metadata=imatrix_metadata(imatrix) | _recipe(auto),
             tensor_types=options.tensor_types,
             output_type=options.output_type,
             embedding_type=options.embedding_type,
@@ -78,11 +85,61 @@ def make_gguf(source: Source, form: GgufForm, target: Path, options: MakeOptions
         by="llama.cpp",
         tensors=done.tensors,
         calibration=calibrate,
-        notes=("Rows that are no multiple of 256 took a type of smaller blocks.",) if done.fell_back else (),
+        notes=(
+            *((auto.note,) if auto is not None else ()),
+            *(("Rows that are no multiple of 256 took a type of smaller blocks.",) if done.fell_back else ()),
+        ),
     )
 
 
-def imatrix_metadata(imatrix: ImatrixFile | None) -> Mapping[str, Scalar]:
+def _auto_mixture(
+    master: ModelEntry, calibrate: str | None, options: MakeOptions, work: Path, tell: Tell
+) -> AutoMixture:
+    """Types by what they cost, measured on the calibration text; without a size, in the bytes of `BASE`."""
+    if calibrate is None or (calibrate != TRACES and is_imatrix(Path(calibrate).expanduser())):
+        raise UsageError(
+            "gguf:auto measures on a text what each type costs; give --calibrate traces, or a file of questions or "
+            "text."
+        )
+    if options.shard_bytes is not None:
+        raise UsageError("An auto mixture is written as one file; leave --shard out.")
+    model = GgufFile.open(master.path)
+    tokens = options.tokens or Thoroughness.of(model).tokens
+    corpus = calibration_corpus(
+        master, calibrate, tokens=tokens, threads=options.threads, progress=lambda share: tell("thinking", share)
+    )
+    sensitivities = ensure_sensitivities(master, corpus, progress=lambda share: tell("measuring types", share))
+    limit = options.size_bytes
+    if limit is None:
+        usual = work / "usual.gguf"
+        limit = quantize_gguf(master, BASE, usual, force=True, threads=options.threads).bytes
+        usual.unlink()
+    return mix(
+        model,
+        sensitivities,
+        limit,
+        tensor_types=options.tensor_types,
+        output_type=options.output_type,
+        embedding_type=options.embedding_type,
+    )
+
+
+def _with_mixture(options: MakeOptions, auto: AutoMixture) -> MakeOptions:
+    """The mixture as what a person could have said; llama.cpp takes the first and the last tensor apart."""
+    embedding = auto.types.get(EMBEDDING, options.embedding_type)
+    return replace(
+        options,
+        tensor_types=(*auto.overrides, *options.tensor_types),
+        embedding_type=embedding,
+        output_type=auto.types.get(OUTPUT, options.output_type or embedding),
+    )
+
+
+def _recipe(auto: AutoMixture | None) -> dict[str, Scalar]:
+    return {} if auto is None else {"kangae.recipe": auto.told}
+
+
+def imatrix_metadata(imatrix: ImatrixFile | None) -> dict[str, Scalar]:
     """Who made a file, and on what."""
     return {"general.quantized_by": "Kangae", **({} if imatrix is None else imatrix.metadata)}
 
@@ -94,7 +151,7 @@ def calibration_of(source: Source, form: GgufForm, options: MakeOptions) -> str 
         return None
     if options.calibrate is not None:
         return options.calibrate
-    return TRACES if source.shipped or options.compensate else None
+    return TRACES if source.shipped or options.compensate or form.quant == AUTO else None
 
 
 def _compensates(master: ModelEntry, form: GgufForm, options: MakeOptions, calibrate: str | None) -> bool:
@@ -102,13 +159,13 @@ def _compensates(master: ModelEntry, form: GgufForm, options: MakeOptions, calib
     whole = form.quant in WHOLE_TYPES or form.quant in NEED_IMATRIX
     matrix = calibrate is not None and calibrate != TRACES and is_imatrix(Path(calibrate).expanduser())
     if options.compensate:
+        if whole:
+            raise UsageError(f"{form.name} has no grid on which errors could be made good; leave --compensate out.")
         if calibrate is None or matrix:
             raise UsageError(
                 "--compensate needs a text, which an importance matrix is not; give --calibrate traces, or a file of "
                 "questions or text."
             )
-        if whole:
-            raise UsageError(f"{form.name} has no grid on which errors could be made good; leave --compensate out.")
         return True
     known = master.architecture in ARCHITECTURES
     return options.compensate is None and known and calibrate is not None and not matrix and not whole
@@ -123,6 +180,7 @@ def _compensated(
     calibrate: str,
     work: Path,
     tell: Tell,
+    auto: AutoMixture | None = None,
 ) -> Made:
     """llama.cpp's own mixture with an importance matrix first; then its matrices anew, with errors made good."""
     started = time.monotonic()
@@ -146,10 +204,10 @@ def _compensated(
         )
         quantize_gguf(
             master,
-            form.quant,
+            form.quant if auto is None else BASE,
             plain,
             imatrix=imatrix,
-            metadata=imatrix_metadata(imatrix),
+            metadata=imatrix_metadata(imatrix) | _recipe(auto),
             tensor_types=options.tensor_types,
             output_type=options.output_type,
             embedding_type=options.embedding_type,
@@ -174,7 +232,8 @@ def _compensated(
             rewrite_gguf(mixture, part, types=results.store.types, data=results.store.blocks, metadata=metadata)
     except OSError as error:
         raise write_error(target, error, "choose another place with -o") from error
-    return _made(source, form, target, started, "kangae", calibrate, compensated=True)
+    notes = () if auto is None else (auto.note,)
+    return _made(source, form, target, started, "kangae", calibrate, compensated=True, notes=notes)
 
 
 def compensated_types(mixture: GgufFile) -> Mapping[str, str]:
@@ -188,6 +247,11 @@ def compensated_types(mixture: GgufFile) -> Mapping[str, str]:
 
 def _repack(source: Source, form: GgufForm, target: Path, options: MakeOptions, tell: Tell) -> Made:
     assert source.gptq is not None
+    if _asks_more(replace(options, embedding_type=None)):
+        raise UsageError(
+            f"{source.place} was rounded before (GPTQ) and is packed as it is; leave out all but --embedding-type, or "
+            "give the safetensors folder that it came from."
+        )
     started = time.monotonic()
     done = repack_to_gguf(
         source.gptq,
@@ -209,6 +273,12 @@ def _repack(source: Source, form: GgufForm, target: Path, options: MakeOptions, 
         tensors=done.tensors,
         notes=done.notes,
     )
+
+
+def _asks_more(options: MakeOptions) -> bool:
+    """Whether more is wanted than a conversion, or a packing, gives."""
+    ends = options.output_type is not None or options.embedding_type is not None
+    return bool(options.tensor_types or options.shard_bytes or options.compensate) or ends
 
 
 def _convert(source: Source, form: GgufForm, target: Path, options: MakeOptions, tell: Tell) -> Made:

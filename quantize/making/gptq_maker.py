@@ -41,11 +41,9 @@ def make_gptq(source: Source, form: GptqForm, target: Path, options: MakeOptions
         )
     if options.calibrate == NO_CALIBRATION:
         raise UsageError("GPTQ rounds on a calibration; give --calibrate traces, or a file of questions or text.")
-    if target.exists() and not options.force:
-        raise UsageError(f"{target} exists; name another output with -o, or replace it with --force.")
     started = time.monotonic()
-    calibrate = options.calibrate or TRACES
-    with work_folder(target, f"{source.place} {form.name} {options.key}") as work:
+    calibrate = TRACES if options.calibrate is None else options.calibrate
+    with work_folder(target, f"{source.key} {form.name} {options.key}") as work:
         master = open_as_gguf(source, work, pre=options.pre, tell=tell)
         model = GgufFile.open(master.path)
         effort = Thoroughness.of(model)

@@ -9,10 +9,11 @@ from models.gptq.layer import GptqSettings
 from quantize.form import GptqForm, OnnxForm
 from quantize.making.gptq_maker import make_gptq
 from quantize.making.made import Made
-from quantize.making.options import NO_CALIBRATION, MakeOptions
+from quantize.making.options import NO_CALIBRATION, TRACES, MakeOptions
 from quantize.master import Tell
-from quantize.onnx.export import export_onnx
+from quantize.onnx.export import export_onnx, require_builder
 from quantize.onnx.settings import OnnxSettings
+from quantize.onnx.source import OnnxSource
 from quantize.source import Source
 from quantize.work_folder import work_folder
 
@@ -24,7 +25,7 @@ def make_onnx(source: Source, form: OnnxForm, target: Path, options: MakeOptions
     what the parts raise."""
     settings = OnnxSettings(form.precision)
     rounded = form.precision in ("int4", "int8") and source.gptq is None and options.calibrate != NO_CALIBRATION
-    with work_folder(target, f"{source.place} {form.name} {options.key}") as work:
+    with work_folder(target, f"{source.key} {form.name} {options.key}") as work:
         folder, calibration, compensated = source.gptq or source.folder, None, False
         if folder is None:
             raise UsageError(
@@ -35,8 +36,10 @@ def make_onnx(source: Source, form: OnnxForm, target: Path, options: MakeOptions
             bits = 4 if form.precision == "int4" else 8
             checkpoint = GptqForm(GptqSettings(bits=bits, group_size=_GROUP))
             if not (work / "gptq").is_dir():
-                first = make_gptq(source, checkpoint, work / "gptq", options, tell)
-                calibration = first.calibration
+                OnnxSource.open(folder, settings)  # what would be refused in the end is told before the long part
+                require_builder()
+                make_gptq(source, checkpoint, work / "gptq", options, tell)
+            calibration = TRACES if options.calibrate is None else options.calibrate
             folder, compensated = work / "gptq", True
         done = export_onnx(
             folder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from quantize.gguf_types import TensorOverride
 
@@ -32,5 +33,16 @@ class MakeOptions:
     @property
     def key(self) -> str:
         """All that decides the result, in one line."""
-        return repr((self.calibrate, self.tokens, self.compensate, self.tensor_types, self.output_type,
+        return repr((self._calibration, self.tokens, self.compensate, self.tensor_types, self.output_type,
                      self.embedding_type, self.size_bytes, self.pre))  # fmt: skip
+
+    @property
+    def _calibration(self) -> tuple[object, ...]:
+        """A file's size and time as well: another text under its name gives another result."""
+        if self.calibrate in (None, NO_CALIBRATION, TRACES):
+            return (self.calibrate,)
+        try:
+            about = Path(str(self.calibrate)).expanduser().stat()
+        except (OSError, ValueError):  # told by who reads it
+            return (self.calibrate,)
+        return (self.calibrate, about.st_size, about.st_mtime_ns)

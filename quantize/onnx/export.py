@@ -6,6 +6,7 @@ The result is tried before it takes its place: the builder can write graphs that
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import shutil
 import tempfile
@@ -24,6 +25,7 @@ from quantize.onnx.source import OnnxSource
 from runtime.backends.onnx_check import OnnxVerdict, try_onnx
 from runtime.backends.onnx_folder import PROVENANCE
 
+_PACKAGES = ("onnxruntime_genai", "onnx", "onnx_ir", "torch", "transformers")
 _CHILD = "quantize.onnx.builder_child"
 _SPARE_BYTES = 16 << 20
 _CACHE = ".cache"
@@ -101,6 +103,20 @@ def export_onnx(
     )
 
 
+def require_builder() -> None:
+    """Raise MissingPackageError where a package that the builder imports is not installed."""
+    for name in _PACKAGES:
+        if importlib.util.find_spec(name) is None:
+            raise _not_installed(name)
+
+
+def _not_installed(package: str) -> MissingPackageError:
+    return MissingPackageError(
+        f"--to onnx needs the package {package}, which is not installed; install it with: "
+        "make run EXTRAS=onnx, or pip install 'kangae[onnx]'."
+    )
+
+
 def expected_bytes(source: OnnxSource, settings: OnnxSettings) -> int:
     """About how large the result becomes, rather more than less: scales, and a table of tokens that stays wide."""
     narrow = settings.bits < 16
@@ -140,10 +156,7 @@ def _build(source: OnnxSource, part: Path, settings: OnnxSettings, tick: Callabl
             "free memory and try again, or choose another form."
         ) from None
     if "missing" in report:
-        raise MissingPackageError(
-            f"--to onnx needs the package {report['missing']}, which is not installed; install it with: "
-            "make run EXTRAS=onnx, or pip install 'kangae[onnx]'."
-        )
+        raise _not_installed(report["missing"])
     if "fault" in report:
         if report.get("number") in _FULL or shutil.disk_usage(part).free < _SPARE_BYTES:
             raise WriteError(f"{part.parent.resolve()} could not take the model ({report['fault']}); free some space.")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from models.whole_folder import unfinished_folder
+from models.whole_folder import temporary_folder, unfinished_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -48,7 +48,7 @@ def test_a_folder_that_holds_something_is_replaced_only_where_that_is_meant(tmp_
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from models.whole_folder import unfinished_folder
+from models.whole_folder import temporary_folder, unfinished_folder
 with unfinished_folder(Path(sys.argv[1])) as part:
     (part / "half").write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -82,3 +82,21 @@ def test_what_is_being_written_and_what_is_not_ours_is_let_be(tmp_path: Path) ->
     assert names(tmp_path / "a") == ["slow"]
     assert strange.is_dir() and elsewhere.is_dir() and link.is_symlink()
     assert os.listdir(elsewhere) == []
+
+
+def test_a_temporary_folder_goes_with_its_block_and_with_the_next_after_a_kill(tmp_path: Path) -> None:
+    beside = tmp_path / "new" / "a"
+    code = (
+        "import os, pathlib, signal, sys\nfrom models.whole_folder import temporary_folder\n"
+        "with temporary_folder(pathlib.Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'half').write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(beside)], check=False)
+    (left,) = names(beside.parent)
+    with temporary_folder(beside) as first, temporary_folder(beside) as second:
+        assert left not in names(beside.parent) and first != second
+        (first / "a").write_text("a")
+        assert names(second) == []
+    with pytest.raises(KeyboardInterrupt), temporary_folder(beside):
+        raise KeyboardInterrupt
+    assert names(beside.parent) == []

@@ -24,7 +24,7 @@ def test_it_is_gone_when_all_went_well(tmp_path: Path) -> None:
     assert _left(tmp_path / "out") == []
 
 
-@pytest.mark.parametrize("error", [UsageError("no"), OSError(28, "full")])
+@pytest.mark.parametrize("error", [UsageError("no"), OSError(28, "full"), MemoryError()])
 def test_an_error_leaves_nothing(tmp_path: Path, error: Exception) -> None:
     with pytest.raises(type(error)), work_folder(tmp_path / "m.gguf", "key") as folder:
         (folder / "layer").write_text("done")
@@ -35,7 +35,7 @@ def test_an_error_leaves_nothing(tmp_path: Path, error: Exception) -> None:
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), InterruptedByUser("Ctrl-C")])
 def test_an_interruption_keeps_it_for_the_same_work_alone(tmp_path: Path, error: BaseException) -> None:
     target = tmp_path / "m[1].gguf"
-    with pytest.raises(type(error)), work_folder(target, "key") as folder:
+    with pytest.raises(InterruptedByUser, match="goes on"), work_folder(target, "key") as folder:
         (folder / "layer").write_text("done")
         raise error
     with work_folder(target, "key") as again:
@@ -44,9 +44,15 @@ def test_an_interruption_keeps_it_for_the_same_work_alone(tmp_path: Path, error:
     assert _left(tmp_path) == [".m1.gguf.0.work"]
 
 
+def test_an_interruption_before_there_is_anything_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InterruptedByUser, match="before anything"), work_folder(tmp_path / "m.gguf", "key"):
+        raise KeyboardInterrupt
+    assert _left(tmp_path) == []
+
+
 def test_work_of_other_settings_is_cleared(tmp_path: Path) -> None:
     target = tmp_path / "m.gguf"
-    with pytest.raises(KeyboardInterrupt), work_folder(target, "old") as folder:
+    with pytest.raises(InterruptedByUser), work_folder(target, "old") as folder:
         (folder / "layer").write_text("done")
         raise KeyboardInterrupt
     with work_folder(target, "new") as folder:

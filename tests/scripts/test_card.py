@@ -12,10 +12,12 @@ import pytest
 import card
 import control_card
 import kangae
+import quantize_card
 import tiny_card
 from card import Measure
 
-MEASURES = (*tiny_card.MEASURES, *control_card.MEASURES)
+CARDS = (tiny_card.MEASURES, control_card.MEASURES, quantize_card.all_measures(Path()))
+MEASURES = tuple(measure for measures in CARDS for measure in measures)
 
 
 @pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)
@@ -36,7 +38,7 @@ def test_what_a_reader_can_paste_is_what_measured(measure: Measure) -> None:
 
 
 def test_no_two_measures_have_one_file() -> None:
-    for measures in (tiny_card.MEASURES, control_card.MEASURES):
+    for measures in CARDS:
         assert len({measure.name for measure in measures}) == len(measures)
 
 
@@ -58,7 +60,21 @@ def test_only_the_places_for_figures_change() -> None:
     assert card.fill(text, {"a": "| 1 |\n\nnew"}) == text.replace("old", "| 1 |\n\nnew")
 
 
-@pytest.mark.parametrize("blocks", [{}, {"b": "x"}, {"a": "x", "b": "y"}])
+def test_the_places_of_another_card_stay_as_they_are() -> None:
+    text = "<!-- figures: a -->\nold\n<!-- end of figures -->\n<!-- figures: b -->\nold\n<!-- end of figures -->\n"
+    assert card.fill(text, {"b": "new"}) == "old".join(text.split("old")[:2]) + "new" + text.split("old")[2]
+
+
+def test_every_place_for_figures_is_some_card_s() -> None:
+    """Where no card fills one, its figures would stay as they are for ever."""
+    folder = card.ROOT / "scripts"
+    named = {name for path in folder.glob("*_card.py") for name in re.findall(r'"([\w-]+)": ', path.read_text("utf-8"))}
+    documents = [tiny_card.README, tiny_card.CARD, *(card.ROOT / "docs").glob("*.md")]
+    places = {name for path in documents for name in re.findall(r"<!-- figures: ([\w-]+) -->", path.read_text("utf-8"))}
+    assert {"accuracy", "cost", "small", "worth"} <= places <= named
+
+
+@pytest.mark.parametrize("blocks", [{"b": "x"}, {"a": "x", "b": "y"}])
 def test_figures_without_a_place_are_refused(blocks: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="places"):
         card.fill("<!-- figures: a -->\nold\n<!-- end of figures -->", blocks)

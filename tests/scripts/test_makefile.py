@@ -72,3 +72,41 @@ def test_the_picture_is_drawn_with_words_that_its_command_takes(tmp_path: Path) 
     options = build_parser().parse_args(words[2:])
     assert (options.out, options.size, options.unfold) == (Path("docs/screen.svg"), (80, 24), True)
     assert [question[:9] for question in options.questions] == ["There are", "47*8は?"]
+
+
+def test_the_archived_reader_gets_an_environment_of_its_own_and_a_folder(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    (own / "bin").mkdir(parents=True)
+    (own / "auto-gptq-0.7.1").touch()  # all is installed
+    (own / "bin" / "python").write_text('#!/bin/sh\nprintf "[%s]" "$@"\n', encoding="utf-8")
+    (own / "bin" / "python").chmod(0o755)
+    out = f"OUT={tmp_path / 'out'}"
+    folder = tmp_path / "out" / "kangae-tiny-GPTQ-4bit-g128"
+    done = made(tmp_path, "check-autogptq", f"AUTOGPTQ={own}", out)
+    making = f"<quantize><kangae-tiny><--to><gptq:4><--output><{folder}>"
+    assert (done.returncode, done.stdout) == (0, f"{making}[scripts/check_autogptq.py][{folder}]")
+    folder.mkdir(parents=True)
+    assert made(tmp_path, "check-autogptq", f"AUTOGPTQ={own}", out).stdout == f"[scripts/check_autogptq.py][{folder}]"
+    done = made(tmp_path, "check-autogptq", f"AUTOGPTQ={own}", out, "FOLDER=mine")
+    assert done.stdout == "[scripts/check_autogptq.py][mine]"  # a person's own folder is never made
+
+
+def test_forms_that_were_written_are_measured_beside_the_model_that_ships(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "kangae-tiny-Q2_K.gguf").touch()
+    done = made(tmp_path, "bench", f"OUT={out}", "ARGS=-n 9")
+    assert done.stdout.endswith(f"<bench><quant><{out}/kangae-tiny-Q2_K.gguf><-n><9>")
+    assert done.stdout.startswith("<bench><speed><-m><kangae-tiny><bench><budget><-m><kangae-tiny><-n><9>")
+    done = made(tmp_path, "bench", f"OUT={out}", "MODEL=mine.gguf")
+    assert done.stdout.endswith("<bench><quant><-m><mine.gguf>")
+
+
+def test_what_making_small_costs_is_measured_in_the_environment(tmp_path: Path) -> None:
+    done = made(tmp_path, "quantize-card", "OUT=kept", "ARGS=--only-write")
+    assert (done.returncode, done.stdout) == (0, "<scripts/quantize_card.py><kept/quantize-card><--only-write>")
+
+
+def test_every_usual_form_is_written_with_a_table(tmp_path: Path) -> None:
+    done = made(tmp_path, "quantize", "ARGS=-n 100")
+    assert (done.returncode, done.stdout) == (0, "<quantize><kangae-tiny><--table><--output><out><-n><100>")

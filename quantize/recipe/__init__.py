@@ -1,0 +1,1 @@
+"""Mixtures of types that are chosen by measurement."""
