@@ -35,7 +35,7 @@ def add_bench_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
     )
     add_report_options(quant)
     quant.add_argument("--json", action="store_true", help="print one JSON object")
-    add_opening_options(quant)
+    add_opening_options(quant, backend=False)
     quant.set_defaults(run=run_bench_quant)
 
 

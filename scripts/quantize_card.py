@@ -26,7 +26,7 @@ GROUPS = (32, 128)
 IMATRIX, COMPENSATED = "imatrix", "compensated"
 WAYS = {IMATRIX: ("--no-compensate",), COMPENSATED: ("--compensate",)}
 REFERENCE = "kangae-tiny:F16"
-PROBLEMS = "510"
+PROBLEMS = "200"
 ONNX = "onnx_int4"
 
 

@@ -128,6 +128,7 @@ def make_opener(arguments: argparse.Namespace, settings: Settings) -> Callable[[
         context=chosen(arguments, settings, "context"),
         threads=chosen(arguments, settings, "threads"),
         gpu_layers=chosen(arguments, settings, "gpu_layers"),
+        backend_name=getattr(arguments, "backend", None),
         profile=not arguments.no_profile,
     )
     model = chosen(arguments, settings, "model")

@@ -33,6 +33,9 @@ from quantize.rounding.ggml_layouts import LAYOUTS
 from quantize.source import Source
 from quantize.work_folder import work_folder
 
+_NO_GRID = frozenset({"MXFP4", "TQ1_0", "TQ2_0", "Q1_0"})
+"""Types none of whose matrices takes one that errors can be made good on."""
+
 
 def make_gguf(source: Source, form: GgufForm, target: Path, options: MakeOptions, tell: Tell) -> Made:
     """Write the file `target` (of a split model, its parts beside it). Raises what the parts raise, UsageError where
@@ -156,7 +159,7 @@ def calibration_of(source: Source, form: GgufForm, options: MakeOptions) -> str 
 
 def _compensates(master: ModelEntry, form: GgufForm, options: MakeOptions, calibrate: str | None) -> bool:
     """Whether errors are made good: asked for, or unasked where a text is at hand and the type has a grid for it."""
-    whole = form.quant in WHOLE_TYPES or form.quant in NEED_IMATRIX
+    whole = form.quant in WHOLE_TYPES or form.quant in NEED_IMATRIX or form.quant in _NO_GRID
     matrix = calibrate is not None and calibrate != TRACES and is_imatrix(Path(calibrate).expanduser())
     if options.compensate:
         if whole:

@@ -42,8 +42,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add_opening_options(group)
 
 
-def add_opening_options(parser: argparse._ActionsContainer) -> None:
-    """How a model is opened."""
+def add_opening_options(parser: argparse._ActionsContainer, *, backend: bool = True) -> None:
+    """How a model is opened. `backend` False: what runs it is not for the user to say (forms of several kinds)."""
     parser.add_argument(
         "--context", type=typed(parse_count), metavar="N", help="tokens that question, thought and answer share"
     )
@@ -56,11 +56,12 @@ def add_opening_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--gpu-layers", type=typed(parse_whole), metavar="N", help="layers on the GPU; default: all, where there is one"
     )
-    parser.add_argument(
-        "--backend",
-        choices=("llama", "onnx", "gptq", "hf"),
-        help="what runs it, where its form leaves a choice; default: the fastest here",
-    )
+    if backend:
+        parser.add_argument(
+            "--backend",
+            choices=("llama", "onnx", "gptq", "hf"),
+            help="what runs it, where its form leaves a choice; default: the fastest here",
+        )
 
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
