@@ -41,7 +41,7 @@ from quantize.rounding.rounder import Rounder
 Floats = npt.NDArray[np.float32]
 Progress = Callable[[float], None]
 
-_VERSION = 2
+_VERSION = 1
 LAYER_TYPES: Final = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
 END_TYPES: Final = ("Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
 NARROW_TYPES: Final = ("IQ4_NL", "Q5_0", "Q8_0")
@@ -49,7 +49,7 @@ NARROW_TYPES: Final = ("IQ4_NL", "Q5_0", "Q8_0")
 PROBE: Final = "Q3_K"
 _NARROW_PROBE = "IQ4_NL"
 EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
-_HELD_TOKENS, _HELD_TOKENS_LARGE = 6_000, 256
+_HELD_TOKENS, _HELD_TOKENS_LARGE = 2_000, 256
 _TOKENS, _TOKENS_LARGE = 12_000, 4_000
 _ROWS = 8192
 _PLACES = 128
