@@ -61,7 +61,7 @@ def backends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[FakeBacken
 
     entry = ModelEntry("fake", tmp_path / "fake.gguf", "gguf", "F32", 3)
     monkeypatch.setattr(llama, "open_llama", open_llama)
-    monkeypatch.setattr(opening, "find_hashed", lambda name: (entry, SHA))
+    monkeypatch.setattr(opening, "find_hashed", lambda name, *_: (entry, SHA))
     monkeypatch.setattr(opening, "find_runnable", lambda name: entry)
     return opened
 

@@ -269,7 +269,6 @@ def test_little_room_for_addresses_is_told_before_the_library_ends_the_process(
     from runtime import machine
 
     monkeypatch.setattr(machine, "address_room", lambda: 50 << 20)
-    monkeypatch.setattr(opening, "find_runnable", lambda name: None)
     assert kangae.main(["ask", "x"]) == 4
     assert "ulimit" in capsys.readouterr().err
 
