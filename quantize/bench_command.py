@@ -97,7 +97,7 @@ def report_forms(reference: FormFile, forms: Sequence[FormFile], arguments: argp
     from quantize.quality.measuring import measure_forms
     from quantize.quality.recommend import recommend
 
-    _check(arguments)
+    check_report(arguments)
     settings = measure_settings(arguments)
     with Progress("report") as progress:
         report = measure_forms(reference, forms, settings, progress.tell)
@@ -134,8 +134,9 @@ def measure_settings(arguments: argparse.Namespace) -> MeasureSettings:
     )
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    """What cannot be done is told before anything is measured."""
+def check_report(arguments: argparse.Namespace) -> None:
+    """What cannot be done is told before anything is made or measured. Raises UsageError, WriteError."""
+    measure_settings(arguments)
     if not arguments.recommend and (arguments.memory is not None or arguments.deadline is not None):
         raise UsageError("--memory and --deadline are limits of a recommendation; give --recommend as well.")
     if arguments.plot is not None:

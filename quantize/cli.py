@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from models.json_output import print_json
-from quantize.bench_command import add_bench_commands, add_report_options, report_forms
+from quantize.bench_command import add_bench_commands, add_report_options, check_report, report_forms
 from quantize.progress import Progress
 from runtime.commands.options import typed
 from runtime.settings import parse_count
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_bench_commands", "add_commands"]
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -98,10 +98,12 @@ def _add_making(command: argparse.ArgumentParser) -> None:
 
 
 def parse_size(value: object) -> int:
-    """Bytes of "4G", "500MB", "1.5g". Raises ValueError."""
+    """Bytes of "4G", "500MB", "1.5GiB", as disks are counted: only an i means powers of 1024. Raises ValueError."""
     text = str(value)
     found = _SIZE.fullmatch(text.strip())
-    size = float(found[1]) * _UNITS[found[2].upper()] if found is not None else 0.0
+    size = 0.0
+    if found is not None:
+        size = float(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2].upper()]
     if not 1 <= size < 1 << 63:
         raise ValueError(f"{text[:40]!r} is no size; give one as in 4G or 500M")
     return int(size)
@@ -116,24 +118,35 @@ def run_quantize(arguments: argparse.Namespace) -> int:
     if not arguments.to and not arguments.table and not arguments.recommend:
         raise UsageError("Say what to write: --to FORM, as in --to gguf:Q4_K_M; or --table, or --recommend.")
     reports = arguments.table or arguments.report or arguments.recommend
-    if not reports and (arguments.problems or arguments.limit):
+    only = ("problems", "limit", "plot", "card", "memory", "deadline")
+    said = [name for name in only if getattr(arguments, name) is not None]
+    if not reports and said:
+        flags = ", ".join("-n" if name == "limit" else f"--{name}" for name in said)
         raise UsageError(
-            "--problems and -n measure accuracy, which --report, --table and --recommend do; give one of them, or "
-            "leave these out."
+            f"{flags}: for what is measured, as --report, --table and --recommend do; give one of them, or leave this "
+            "out."
         )
+    if reports:
+        check_report(arguments)  # before hours of work
     if not arguments.to:
         return _run_usual(arguments)
     forms = list(dict.fromkeys(parse_form(text) for text in arguments.to))
     source = open_source(arguments.source)
+    if reports and source.gptq is not None:
+        raise UsageError("A GPTQ folder packed anew holds the same weights: there is nothing to report; leave it out.")
     made = _make(source, forms, arguments, quiet=reports and arguments.json)
     return _report(source, made, arguments) if reports else 0
 
 
 def _make(source: Source, forms: list[Form], arguments: argparse.Namespace, *, quiet: bool) -> list[Path]:
-    from quantize.making.maker import make_form, target_of
+    from quantize.making.maker import make_form, require_fitting, target_of
+    from quantize.making.place import require_free
 
     options = _options(arguments)
     targets = [target_of(source, form, arguments.output, several=len(forms) > 1) for form in forms]
+    for form, target in zip(forms, targets, strict=True):  # all of them, before the first takes hours
+        require_free(source, form, target, force=options.force)
+        require_fitting(form, options)
     found = []
     for form, target in zip(forms, targets, strict=True):
         with Progress(f"{source.name} → {form.label}") as progress:
@@ -146,13 +159,10 @@ def _make(source: Source, forms: list[Form], arguments: argparse.Namespace, *, q
 
 def _report(source: Source, made: list[Path], arguments: argparse.Namespace) -> int:
     """Measure what was written beside what it was made from."""
-    from models.errors import UsageError
     from quantize.master import open_as_gguf
     from quantize.quality.plan import form_files
     from quantize.work_folder import work_folder
 
-    if source.gptq is not None:
-        raise UsageError("A GPTQ folder packed anew holds the same weights: there is nothing to report; leave it out.")
     with work_folder(made[0].with_name("original"), str(source.place)) as work:
         with Progress(source.name) as progress:
             whole = open_as_gguf(source, work, pre=arguments.pre, tell=progress.tell)

@@ -60,6 +60,7 @@ class GptqForm:
         own = self.settings
         group = "row" if own.group_size == -1 else f"g{own.group_size}"
         rest = ["asym"] * (not own.symmetric) + ["actorder"] * own.act_order
+        rest += ["static"] * own.static_groups
         return "-".join(["GPTQ", f"{own.bits}bit", group, *rest])
 
 

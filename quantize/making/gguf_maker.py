@@ -236,7 +236,7 @@ def _compensated(
     except OSError as error:
         raise write_error(target, error, "choose another place with -o") from error
     notes = () if auto is None else (auto.note,)
-    return _made(source, form, target, started, "kangae", calibrate, compensated=True, notes=notes)
+    return _made(source, form, target, started, "kangae", calibrate, compensated=len(results.store) > 0, notes=notes)
 
 
 def compensated_types(mixture: GgufFile) -> Mapping[str, str]:

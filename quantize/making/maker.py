@@ -24,6 +24,7 @@ from quantize.source import Source
 def make_form(source: Source, form: Form, target: Path, options: MakeOptions, tell: Tell) -> Made:
     """Write `form` to `target`, which appears when it is whole. Raises what its maker raises."""
     require_free(source, form, target, force=options.force)
+    require_fitting(form, options)
     for kind in (options.output_type, options.embedding_type):
         if kind is not None:
             tensor_type_number(kind)
@@ -37,6 +38,25 @@ def make_form(source: Source, form: Form, target: Path, options: MakeOptions, te
                 return make_gptq(source, form, target, options, tell)
             case OnnxForm():
                 return make_onnx(source, form, target, options, tell)
+
+
+def require_fitting(form: Form, options: MakeOptions) -> None:
+    """Raise UsageError where an option says something that `form` does not know."""
+    told = {
+        "--tensor-type": bool(options.tensor_types),
+        "--output-type": options.output_type is not None,
+        "--embedding-type": options.embedding_type is not None,
+        "--shard": options.shard_bytes is not None,
+        "--compensate": options.compensate is not None,
+    }
+    if not isinstance(form, GgufForm):
+        said = [name for name, given in told.items() if given]
+        if said:
+            raise UsageError(f"{', '.join(said)}: of GGUF files alone, and {form.name} is none; leave it out.")
+    if options.size_bytes is not None and form != GgufForm(AUTO):
+        raise UsageError(
+            f"--size is for gguf:auto, which chooses types by it, and {form.name} has its own; leave it out."
+        )
 
 
 @contextlib.contextmanager

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from models.errors import UsageError
-from models.gguf_file import GgufFile
-from quantize.form import Form, GgufForm, GptqForm, OnnxForm, parse_form
+from models.whole_file import write_whole
+from models.write_fault import write_error
+from quantize.form import Form, GgufForm, GptqForm, parse_form
 from quantize.making.maker import make_form, target_of
 from quantize.making.options import NO_CALIBRATION, MakeOptions
 from quantize.source import Source, open_source
@@ -45,10 +48,12 @@ def usual_forms(source: Source, options: MakeOptions) -> tuple[Form, ...]:
 def make_usual(source: Source, folder: Path, options: MakeOptions, tell: Callable[[str, float], None]) -> Usual:
     """Write every usual form into `folder`; of GPTQ's also the GGUF that holds the same integers, which is what runs.
 
-    What is there stays, so that a run that was broken off goes on, unless `options.force` is set. Raises what makers
-    raise; UsageError where a file there holds another type than its name says.
+    What was made there of the same source with the same options stays, so that a run that was broken off goes on,
+    unless `options.force` is set; what was made otherwise is made anew. Raises what makers raise; UsageError where
+    something stands there that was not made so.
     """
     files: list[Path] = []
+    record = _Record(folder)
     made = 0
     forms = usual_forms(source, options)
     for number, form in enumerate(forms, start=1):
@@ -58,32 +63,52 @@ def make_usual(source: Source, folder: Path, options: MakeOptions, tell: Callabl
         def step(what: str, share: float, where: str = where) -> None:
             tell(f"{where}: {what}", share)
 
-        if options.force or not _is_there(target, form):
+        key = f"{source.key} {form.name} {options.key}"
+        fresh = options.force or not record.holds(target, key)
+        if fresh:
             make_form(source, form, target, replace(options, force=True), step)
             made += 1
-        files.append(_packed(target, options, step) if isinstance(form, GptqForm) else target)
+            record.add(target, key)
+        files.append(_packed(target, fresh, options, step) if isinstance(form, GptqForm) else target)
     return Usual(tuple(files), made)
 
 
-def _packed(folder: Path, options: MakeOptions, tell: Callable[[str, float], None]) -> Path:
+def _packed(folder: Path, fresh: bool, options: MakeOptions, tell: Callable[[str, float], None]) -> Path:
     """The GGUF of a GPTQ folder, beside it."""
     target = folder.with_name(f"{folder.name}-Q4_0.gguf")
-    if options.force or not target.is_file():
-        make_form(open_source(str(folder)), GgufForm("Q4_0"), target, replace(options, force=True), tell)
+    if fresh or not target.is_file():
+        usual = MakeOptions(force=True, pre=options.pre)
+        make_form(open_source(str(folder)), GgufForm("Q4_0"), target, usual, tell)
     return target
 
 
-def _is_there(target: Path, form: Form) -> bool:
-    """Whether a form was made before. Raises UsageError where something else stands in its place: it is not ours."""
-    if not target.exists():
-        return False
-    if not isinstance(form, GgufForm):
-        known = "genai_config.json" if isinstance(form, OnnxForm) else "quantize_config.json"
-        whole = (target / known).is_file()
-        found = "something else"
-    else:
-        found = GgufFile.open(target).header.quant
-        whole = found == form.quant
-    if not whole:
-        raise UsageError(f"{target} exists and holds {found}; name another folder with -o, or replace it with --force.")
-    return True
+class _Record:
+    """What was made in a folder, and from what: a small file there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / ".kangae-forms.json"
+        try:
+            found = json.loads(self._path.read_text("utf-8"))
+            self._keys = {str(name): str(key) for name, key in found.items()}
+        except (OSError, ValueError, AttributeError):
+            self._keys = {}
+
+    def holds(self, target: Path, key: str) -> bool:
+        """Whether `target` was made as `key` says. Raises UsageError where it stands there and was not made here."""
+        if not target.exists():
+            return False
+        known = self._keys.get(target.name)
+        if known is None:
+            raise UsageError(
+                f"{target} exists and was not made by this command; name another folder with -o, or replace it with "
+                "--force."
+            )
+        return known == hashlib.sha256(key.encode()).hexdigest()
+
+    def add(self, target: Path, key: str) -> None:
+        """Note that `target` was made. Raises WriteError."""
+        self._keys[target.name] = hashlib.sha256(key.encode()).hexdigest()
+        try:
+            write_whole(self._path, json.dumps(self._keys, indent=1))
+        except OSError as error:
+            raise write_error(self._path, error, "choose another place with -o") from error

@@ -20,7 +20,7 @@ from quantize.form import AUTO, GgufForm, GptqForm, OnnxForm, parse_form
         (
             "gptq:4:g64:act-order:static",
             GptqForm(GptqSettings(group_size=64, act_order=True, static_groups=True)),
-            "GPTQ-4bit-g64-actorder",
+            "GPTQ-4bit-g64-actorder-static",
         ),
         ("onnx:INT4", OnnxForm("int4"), "ONNX-int4"),
     ],

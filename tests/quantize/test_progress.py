@@ -26,7 +26,8 @@ def test_times_are_told_as_people_say_them(seconds: float, told: str) -> None:
 def test_sizes_are_read() -> None:
     assert parse_size("4G") == 4_000_000_000
     assert parse_size("1.5 mb") == 1_500_000
+    assert parse_size("2GiB") == 2 << 30
     assert parse_size("700") == 700
-    for text in ("", "0", "4X", "-3G", "G"):
+    for text in ("", "0", "4X", "-3G", "G", "9" * 400 + "G"):
         with pytest.raises(ValueError, match="4G"):
             parse_size(text)

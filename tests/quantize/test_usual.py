@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -53,9 +54,12 @@ def test_files_that_are_there_are_kept_and_others_are_not_replaced(
     before = first.files[1].stat().st_mtime_ns
     assert make_usual(source, out, MakeOptions(), lambda *_: None).made == 0
     assert first.files[1].stat().st_mtime_ns == before
-    first.files[0].replace(first.files[1])
-    with pytest.raises(UsageError, match="holds F16"):
+    os.utime(master, ns=(1, 1))  # another source now, by its time
+    assert make_usual(open_source(str(master)), out, MakeOptions(), lambda *_: None).made == 2
+    (out / ".kangae-forms.json").unlink()
+    with pytest.raises(UsageError, match="not made by this command"):
         make_usual(source, out, MakeOptions(), lambda *_: None)
+    assert make_usual(source, out, MakeOptions(force=True), lambda *_: None).made == 2
 
 
 def test_gptq_and_onnx_are_made_where_they_can_be(master: Path, monkeypatch: pytest.MonkeyPatch) -> None:
