@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["add_bench_commands", "add_commands"]
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
+_WORTH_CALIBRATING = 8.0
+"""Bits per weight below which rounding loses what a calibration keeps."""
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -233,3 +235,5 @@ def _show(made: Made, *, as_json: bool) -> None:
     )
     for note in made.notes:
         print(printable(note), file=sys.stderr)
+    if made.calibration is None and made.by == "llama.cpp" and made.bits_per_weight < _WORTH_CALIBRATING:
+        print("Not calibrated: --calibrate traces, on the model's own thoughts, loses less.", file=sys.stderr)

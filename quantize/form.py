@@ -108,7 +108,11 @@ def _gptq_settings(text: str, rest: str) -> GptqSettings:
     settings = replace(GptqSettings(), bits=int(bits))
     for part in parts:
         group = _GROUP.fullmatch(part)
-        if group is not None and int(group[1]) >= 8:
+        if group is not None:
+            if int(group[1]) < 32 or int(group[1]) % 32:
+                raise UsageError(
+                    f"--to {text}: groups have 32, 64, 128 columns or another multiple of 32, or are a row."
+                )
             settings = replace(settings, group_size=int(group[1]))
         elif part == "row":
             settings = replace(settings, group_size=-1)
