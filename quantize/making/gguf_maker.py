@@ -18,7 +18,7 @@ from models.write_fault import write_error
 from quantize.calibration.calibration import IMATRIX_TOKENS, calibration_corpus, ensure_imatrix
 from quantize.calibration.imatrix import ImatrixFile, is_imatrix
 from quantize.form import AUTO, GgufForm
-from quantize.gguf import WHOLE_TYPES, quantize_gguf
+from quantize.gguf import WHOLE_TYPES, Quantized, quantize_gguf
 from quantize.gguf_types import NEED_IMATRIX
 from quantize.layerwise.layerwise import run_layers
 from quantize.layerwise.shape import ARCHITECTURES
@@ -55,29 +55,8 @@ def make_gguf(source: Source, form: GgufForm, target: Path, options: MakeOptions
         if _compensates(master, form, options, calibrate):
             assert calibrate is not None
             return _compensated(source, master, form, target, options, calibrate, work, tell, auto)
-        imatrix = None
-        if calibrate is not None:
-            imatrix = ensure_imatrix(
-                master,
-                calibrate,
-                tokens=options.tokens or IMATRIX_TOKENS,
-                threads=options.threads,
-                progress=lambda share: tell("calibrating", share),
-            )
-        done = quantize_gguf(
-            master,
-            form.quant if auto is None else BASE,
-            target,
-            imatrix=imatrix,
-            metadata=imatrix_metadata(imatrix) | _recipe(auto),
-            tensor_types=options.tensor_types,
-            output_type=options.output_type,
-            embedding_type=options.embedding_type,
-            shard_bytes=options.shard_bytes,
-            force=options.force,
-            threads=options.threads,
-            progress=lambda share: tell(f"writing {form.label}", share),
-        )
+        imatrix = None if calibrate is None else _imatrix(master, calibrate, options, tell)
+        done = _quantize(master, form, target, options, imatrix, auto, tell)
     return Made(
         source=source.place,
         file=done.file,
@@ -92,6 +71,42 @@ def make_gguf(source: Source, form: GgufForm, target: Path, options: MakeOptions
             *((auto.note,) if auto is not None else ()),
             *(("Rows that are no multiple of 256 took a type of smaller blocks.",) if done.fell_back else ()),
         ),
+    )
+
+
+def _imatrix(master: ModelEntry, calibrate: str, options: MakeOptions, tell: Tell) -> ImatrixFile:
+    return ensure_imatrix(
+        master,
+        calibrate,
+        tokens=options.tokens or IMATRIX_TOKENS,
+        threads=options.threads,
+        progress=lambda share: tell("calibrating", share),
+    )
+
+
+def _quantize(
+    master: ModelEntry,
+    form: GgufForm,
+    target: Path,
+    options: MakeOptions,
+    imatrix: ImatrixFile | None,
+    auto: AutoMixture | None,
+    tell: Tell,
+) -> Quantized:
+    """llama.cpp's own quantizer, with who made the file in its metadata."""
+    return quantize_gguf(
+        master,
+        form.quant if auto is None else BASE,
+        target,
+        imatrix=imatrix,
+        metadata=imatrix_metadata(imatrix) | _recipe(auto),
+        tensor_types=options.tensor_types,
+        output_type=options.output_type,
+        embedding_type=options.embedding_type,
+        shard_bytes=options.shard_bytes,
+        force=options.force,
+        threads=options.threads,
+        progress=lambda share: tell(f"writing {form.label}", share),
     )
 
 
@@ -196,26 +211,10 @@ def _compensated(
     corpus = calibration_corpus(
         master, calibrate, tokens=tokens, threads=options.threads, progress=lambda share: tell("thinking", share)
     )
-    plain = work / "plain.gguf"
+    imatrix = _imatrix(master, calibrate, options, tell)
+    plain = work / f"plain-{imatrix.sha256[:16]}.gguf"
     if not plain.is_file():
-        imatrix = ensure_imatrix(
-            master,
-            calibrate,
-            tokens=options.tokens or IMATRIX_TOKENS,
-            threads=options.threads,
-            progress=lambda share: tell("calibrating", share),
-        )
-        quantize_gguf(
-            master,
-            form.quant if auto is None else BASE,
-            plain,
-            imatrix=imatrix,
-            metadata=imatrix_metadata(imatrix) | _recipe(auto),
-            tensor_types=options.tensor_types,
-            output_type=options.output_type,
-            embedding_type=options.embedding_type,
-            threads=options.threads,
-        )
+        _quantize(master, form, plain, replace(options, shard_bytes=None), imatrix, auto, tell)
     mixture = GgufFile.open(plain)
     types = compensated_types(mixture)
     results = run_layers(
